@@ -1,0 +1,197 @@
+//! The command line.
+//!
+//! The word `run` may be there or not; the options are the same. What clap can refuse is refused here,
+//! with exit code 2, so that the rest of the program only sees settings that make sense.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+/// Events of the built-in flow when nothing else is said.
+const FLOW_EVENTS: u64 = 2_000_000;
+/// Workers are not started on more cores than this unless asked for: one publisher does not feed more.
+const DEFAULT_WORKERS_MAX: usize = 8;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringbolt",
+    version,
+    about = "Runs events through the ringbolt engine and reports counts, order and latency",
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run events through the engine (the word may be left out)
+    Run(RunArgs),
+}
+
+impl Cli {
+    /// The arguments of the run, wherever they stood.
+    pub(crate) fn into_run(self) -> RunArgs {
+        match self.command {
+            Some(Command::Run(run)) => run,
+            None => self.run,
+        }
+    }
+}
+
+/// What to run, how, and what to say about it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// Files to replay, one after the other: CloudEvents JSON (one per line, or arrays), other JSON
+    /// lines, or CSV with a header; each may be gzipped; `-` is stdin. Without any, a generated order
+    /// flow is run.
+    #[arg(value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// Where the type's name is, in input that is no CloudEvent: a JSON pointer or a column
+    #[arg(long = "type", value_name = "FIELD", requires = "inputs")]
+    pub(crate) type_field: Option<String>,
+
+    /// Where the key is, in input that is no CloudEvent: a JSON pointer or a column
+    #[arg(long = "key", value_name = "FIELD", requires = "inputs")]
+    pub(crate) key_field: Option<String>,
+
+    /// Where the time is, in input that is no CloudEvent: a JSON pointer or a column; RFC 3339, or
+    /// an epoch integer in s, ms, us or ns
+    #[arg(long = "time", value_name = "FIELD", requires = "inputs")]
+    pub(crate) time_field: Option<String>,
+
+    /// Events to generate [default: 2000000]; with INPUT, the most to take from it
+    #[arg(long, value_name = "N")]
+    pub(crate) events: Option<u64>,
+
+    /// Seed of the generated flow: the same seed gives the same events
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Worker threads [default: one less than there are cores, at least 1, at most 8]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroU16>,
+
+    /// Publishing threads; events are split among them by the hash of their key
+    #[arg(long, value_name = "N", default_value = "1")]
+    publishers: NonZeroU16,
+
+    /// Events per second, all publishers together; latency then counts from the moment an event was
+    /// due [default: as fast as it goes]
+    #[arg(long, value_name = "N", value_parser = above_zero, conflicts_with = "speed")]
+    pub(crate) rate: Option<f64>,
+
+    /// Replay by the events' own times, so many times as fast; latency counts from the moment an
+    /// event was due
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    pub(crate) speed: Option<f64>,
+
+    /// What to do at a line that cannot be read
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    pub(crate) on_error: OnError,
+
+    /// Write percentile tables, an interval log, JSON and a plot into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+impl RunArgs {
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.map_or_else(
+            || {
+                let cores = available_parallelism().map_or(1, usize::from);
+                cores.saturating_sub(1).clamp(1, DEFAULT_WORKERS_MAX)
+            },
+            |workers| usize::from(workers.get()),
+        )
+    }
+
+    pub(crate) fn publisher_count(&self) -> usize {
+        usize::from(self.publishers.get())
+    }
+
+    /// How many events the built-in flow has.
+    pub(crate) fn flow_events(&self) -> u64 {
+        self.events.unwrap_or(FLOW_EVENTS)
+    }
+
+    /// The most events to take from the input.
+    pub(crate) fn input_events_max(&self) -> u64 {
+        self.events.unwrap_or(u64::MAX)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// Handle what came before, then end with exit code 1
+    Stop,
+    /// Report and count it, and go on with the next line
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        Ok(_) => Err("must be above 0".to_owned()),
+        Err(_) => Err("is no number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_are_the_same_with_and_without_the_word() {
+        for words in [&["ringbolt"][..], &["ringbolt", "run"]] {
+            let line = words
+                .iter()
+                .chain(&["a.csv", "--workers", "3", "--key", "k"]);
+            let args = Cli::try_parse_from(line)
+                .expect("both ways parse")
+                .into_run();
+            assert_eq!(args.worker_count(), 3);
+            assert_eq!(args.inputs, [PathBuf::from("a.csv")]);
+        }
+    }
+
+    #[test]
+    fn settings_without_sense_are_refused() {
+        for line in [
+            &["--workers", "0"][..],
+            &["--rate", "0"],
+            &["--rate", "nan"],
+            &["--speed", "-1"],
+            &["--rate", "1", "--speed", "1"],
+            &["--key", "/k"],
+            &["--on-error", "retry"],
+        ] {
+            let line = ["ringbolt"].iter().chain(line);
+            let error = Cli::try_parse_from(line).expect_err("refused");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Records read from files and from stdin.
+//!
+//! **input** → feed → *the engine* → check → summary
+//!
+//! Every source is a stream of [`Record`]s or [`InputError`]s; nothing is read ahead but the buffer. The
+//! format is told from the name (`.csv`, `.json`, `.jsonl`, `.ndjson`, also before `.gz`) or else from the
+//! first character, and compression from the first bytes. An error names the file, the line and the
+//! reason, and reading goes on behind it where that is possible.
+
+mod cloudevents;
+mod csv;
+mod json;
+mod text;
+mod time;
+
+use anyhow::Context as _;
+use flate2::bufread::MultiGzDecoder;
+use ringbolt::{Event, Key};
+use serde_json::Value;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes read at a time.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// One record of the input.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    /// The type's name; records of one type share it.
+    pub(crate) event_type: Arc<str>,
+    /// What the record is about; records of one key stay in order.
+    pub(crate) key: Option<Box<str>>,
+    /// When it happened, in nanoseconds since 1970.
+    pub(crate) time_ns: Option<i128>,
+    /// All of it: a row as an object of its columns.
+    pub(crate) data: Value,
+}
+
+/// A record as the engine carries it.
+#[derive(Debug)]
+pub(crate) struct InputEvent {
+    /// Behind one pointer, so that the event fits its slot.
+    pub(crate) record: Box<Record>,
+    /// The record's place among the records of its key, from 0.
+    pub(crate) sequence: u64,
+}
+
+impl Event for InputEvent {
+    const NAME: &'static str = "input.record";
+
+    fn key(&self) -> Key<'_> {
+        self.record
+            .key
+            .as_deref()
+            .map_or(Key::None, |key| Key::Bytes(key.as_bytes()))
+    }
+}
+
+/// A place in the input that could not be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InputError {
+    /// The file's name as it was given; `stdin` for `-`.
+    pub(crate) file: Arc<str>,
+    /// From 1, of the uncompressed text.
+    pub(crate) line: u64,
+    /// What is wrong, and where it helps, what to do.
+    pub(crate) reason: String,
+    /// Whether nothing behind this place can be read.
+    pub(crate) is_last: bool,
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.reason)
+    }
+}
+
+/// Which fields of a record that is no CloudEvent tell its type, key and time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields {
+    pub(crate) event_type: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) time: Option<String>,
+}
+
+impl Fields {
+    fn any(&self) -> bool {
+        self.event_type.is_some() || self.key.is_some() || self.time.is_some()
+    }
+}
+
+/// What a reader of one format yields: a fault is a line, a reason, and whether it is the last.
+#[derive(Debug, Clone, PartialEq)]
+struct Fault {
+    line: u64,
+    reason: String,
+    is_last: bool,
+}
+
+type Records = Box<dyn Iterator<Item = Result<Record, Fault>> + Send>;
+
+/// One file, or stdin, opened and ready to be read.
+pub(crate) struct Source {
+    name: Arc<str>,
+    hint: Option<Kind>,
+    raw: Box<dyn Read + Send>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Csv,
+}
+
+impl Source {
+    /// Opens a file; `-` is stdin.
+    ///
+    /// # Errors
+    /// There is no such file, it is a directory, or it may not be read.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self {
+                name: "stdin".into(),
+                hint: None,
+                raw: Box::new(io::stdin()),
+            });
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("{name}: cannot open the input"))?;
+        let is_directory = file.metadata().is_ok_and(|data| data.is_dir());
+        anyhow::ensure!(
+            !is_directory,
+            "{name}: is a directory; name the files in it"
+        );
+        Ok(Self {
+            hint: hint_of(path),
+            name: name.into(),
+            raw: Box::new(file),
+        })
+    }
+
+    /// The name as errors give it.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Reads it to its end, or to the error behind which nothing can be read.
+    pub(crate) fn records(
+        self,
+        fields: &Fields,
+    ) -> impl Iterator<Item = Result<Record, InputError>> + use<> {
+        let Self { name, hint, raw } = self;
+        let records = match readable(raw).and_then(|mut text| Ok((kind_of(&mut text, hint)?, text)))
+        {
+            Ok((Kind::Json, text)) => json::records(text, fields),
+            Ok((Kind::Csv, text)) => csv::records(text, fields),
+            Err(error) => {
+                let reason = format!("cannot be read: {error}");
+                Box::new(std::iter::once(Err(Fault {
+                    line: 1,
+                    reason,
+                    is_last: true,
+                })))
+            }
+        };
+        let mut is_over = false;
+        records
+            .map(move |record| {
+                record.map_err(
+                    |Fault {
+                         line,
+                         reason,
+                         is_last,
+                     }| InputError {
+                        file: Arc::clone(&name),
+                        line,
+                        reason,
+                        is_last,
+                    },
+                )
+            })
+            .take_while(move |record| {
+                let goes_on = !is_over;
+                is_over = matches!(record, Err(error) if error.is_last);
+                goes_on
+            })
+    }
+}
+
+/// The format as the file's name tells it.
+fn hint_of(path: &Path) -> Option<Kind> {
+    let mut name = PathBuf::from(path.file_name()?);
+    let is = |name: &Path, wanted: &[&str]| {
+        let extension = name.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|it| wanted.iter().any(|wanted| it.eq_ignore_ascii_case(wanted)))
+    };
+    if is(&name, &["gz", "gzip"]) {
+        name.set_extension("");
+    }
+    if is(&name, &["json", "jsonl", "ndjson"]) {
+        Some(Kind::Json)
+    } else if is(&name, &["csv"]) {
+        Some(Kind::Csv)
+    } else {
+        None
+    }
+}
+
+type Text = Box<dyn BufRead + Send>;
+
+/// The text behind the compression, if there is any, and behind a byte order mark.
+fn readable(raw: Box<dyn Read + Send>) -> io::Result<Text> {
+    let mut raw = BufReader::with_capacity(BUFFER_BYTES, raw);
+    // Several members one after the other are one text: logs are compressed piece by piece.
+    let mut text: Text = if starts_with(&mut raw, &[0x1F, 0x8B])? {
+        Box::new(BufReader::with_capacity(
+            BUFFER_BYTES,
+            MultiGzDecoder::new(raw),
+        ))
+    } else {
+        Box::new(raw)
+    };
+    if starts_with(&mut text, "\u{FEFF}".as_bytes())? {
+        text.consume("\u{FEFF}".len());
+    }
+    Ok(text)
+}
+
+/// Whether the next bytes are these. A pipe that hands over less than that at first is taken at its
+/// first bytes.
+fn starts_with(text: &mut impl BufRead, prefix: &[u8]) -> io::Result<bool> {
+    Ok(text.fill_buf()?.starts_with(prefix))
+}
+
+/// The format: by the hint, or by the first character that is no space.
+fn kind_of(text: &mut Text, hint: Option<Kind>) -> io::Result<Kind> {
+    if let Some(kind) = hint {
+        return Ok(kind);
+    }
+    let first = text
+        .fill_buf()?
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace());
+    Ok(match first {
+        Some(b'{' | b'[') => Kind::Json,
+        _ => Kind::Csv,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! What is read from texts, and what is refused with which reason.
+
+use super::*;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::{Cursor, Write};
+
+/// A record as its type and key, or an error as its line and reason.
+type Read = Result<(String, Option<String>), (u64, String)>;
+
+/// Reads a text as if it came from a pipe.
+fn read(text: impl Into<Vec<u8>>, fields: &Fields) -> Vec<Read> {
+    let source = Source {
+        name: "text".into(),
+        hint: None,
+        raw: Box::new(Cursor::new(text.into())),
+    };
+    source
+        .records(fields)
+        .map(|record| match record {
+            Ok(record) => Ok((
+                record.event_type.to_string(),
+                record.key.map(|key| key.into_string()),
+            )),
+            Err(error) => Err((error.line, error.reason)),
+        })
+        .collect()
+}
+
+fn fields(event_type: &str, key: &str, time: &str) -> Fields {
+    let field = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+    Fields {
+        event_type: field(event_type),
+        key: field(key),
+        time: field(time),
+    }
+}
+
+fn ok(event_type: &str, key: Option<&str>) -> Read {
+    Ok((event_type.to_owned(), key.map(str::to_owned)))
+}
+
+/// Reads a text and expects these lines to be refused, each for a reason with this word.
+fn refused(text: &str, fields: &Fields, expected: &[(u64, &str)]) {
+    let errors: Vec<_> = read(text, fields)
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    let fits = errors.len() == expected.len()
+        && errors
+            .iter()
+            .zip(expected)
+            .all(|((line, reason), (at, word))| line == at && reason.contains(word));
+    assert!(fits, "{text}: {errors:?}, expected {expected:?}");
+}
+
+const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t""#;
+
+#[test]
+fn json_lines_are_read_by_pointers_and_names() {
+    let text = "{\"a\":{\"k\":7},\"t\":\"x\"}\n\n  {\"a\":{\"k\":null}}\n\"text\"\n[1,2]\n";
+    let all = [
+        ok("x", Some("7")),
+        ok("json", None),
+        ok("json", None),
+        ok("json", None),
+    ];
+    assert_eq!(read(text, &fields("/t", "/a/k", "")), all);
+    assert_eq!(read(text, &fields("t", "/a/k", "")), all);
+    assert_eq!(
+        read("[1,2]\r\n[3,4]", &fields("", "/0", ""))[1],
+        ok("json", Some("3"))
+    );
+}
+
+#[test]
+fn bad_json_lines_cost_themselves() {
+    let text = "{\"k\":1}\n{\"k\":\n{\"k\":{}}\n{\"k\":2}\n";
+    let records = read(text, &fields("", "/k", ""));
+    assert_eq!(records.len(), 4);
+    assert_eq!(records[3], ok("json", Some("2")));
+    refused(
+        text,
+        &fields("", "/k", ""),
+        &[(2, "is not JSON"), (3, "the key is an object")],
+    );
+    refused(
+        "{\"t\":\"soon\"}",
+        &fields("", "", "/t"),
+        &[(1, "RFC 3339")],
+    );
+}
+
+#[test]
+fn cloudevents_take_their_key_from_partitionkey_then_subject() {
+    let text = format!(
+        "{EVENT},\"subject\":\"s\",\"partitionkey\":\"p\"}}\n{EVENT},\"subject\":\"s\"}}\n{EVENT}}}\n"
+    );
+    let all = [ok("t", Some("p")), ok("t", Some("s")), ok("t", None)];
+    assert_eq!(read(text, &Fields::default()), all);
+}
+
+#[test]
+fn arrays_are_read_over_many_lines() {
+    let text =
+        format!("[\n {EVENT},\"subject\":\"a ] , \\\" b\"}},\n {EVENT}}}\n]\n[]\n[{EVENT}}}]");
+    let all = [ok("t", Some("a ] , \" b")), ok("t", None), ok("t", None)];
+    assert_eq!(read(text, &Fields::default()), all);
+}
+
+#[test]
+fn broken_arrays_are_told_by_their_line() {
+    let none = Fields::default();
+    refused(&format!("[{EVENT}}},\n{EVENT}}}"), &none, &[(2, "cut off")]);
+    refused(&format!("[{EVENT}}}\n{EVENT}}}]"), &none, &[(2, "comma")]);
+    refused(&format!("[{EVENT}}},\n]"), &none, &[(2, "comma")]);
+    refused(
+        &format!("[{EVENT}}},\n{{\"id\" 3}}]"),
+        &none,
+        &[(2, "is not JSON")],
+    );
+    refused(&format!("[7, {EVENT}}}]"), &none, &[(1, "not an object")]);
+    refused(
+        &format!("[{EVENT}}},\n7, {EVENT}}}]"),
+        &none,
+        &[(2, "not an object")],
+    );
+}
+
+#[test]
+fn a_file_that_begins_with_a_cloudevent_has_nothing_else() {
+    let none = Fields::default();
+    refused(
+        &format!("{EVENT}}}\n{{\"a\":1}}\n{EVENT}}}"),
+        &none,
+        &[(2, "specversion")],
+    );
+    let almost = "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}";
+    refused(almost, &none, &[(1, "has no specversion")]);
+    assert_eq!(
+        read(almost, &fields("/type", "/id", "")),
+        [ok("t", Some("1"))]
+    );
+}
+
+#[test]
+fn cloudevents_are_refused_for_what_is_wrong_with_them() {
+    for (member, word) in [
+        (r#""datacontenttype":"text/plain; charset""#, "media type"),
+        (r#""datacontenttype":"text/plain; a=\"b"#, "is not JSON"),
+        (r#""dataschema":"no-scheme""#, "absolute URI"),
+        (r#""subject":"a\u0007b""#, "control character"),
+        (r#""partitionkey":"""#, "empty"),
+        (r#""big":3000000000"#, "32 bits"),
+        (r#""list":[]"#, "neither"),
+        (r#""data_base64":"abc""#, "base64"),
+        (r#""UPPER":1"#, "attribute name"),
+    ] {
+        refused(
+            &format!("{EVENT},{member}}}"),
+            &Fields::default(),
+            &[(1, word)],
+        );
+    }
+    for member in [
+        r#""datacontenttype":"text/plain; charset=\"utf;8\"; v=1""#,
+        r#""data_base64":"TWE=","data":null"#,
+        r#""data":{"Any":[1.5]}"#,
+    ] {
+        let text = format!("{EVENT},{member}}}");
+        assert_eq!(read(text, &Fields::default()), [ok("t", None)], "{member}");
+    }
+    let spaced = EVENT.replace("/s", "a b");
+    refused(
+        &format!("{spaced}}}"),
+        &Fields::default(),
+        &[(1, "URI reference")],
+    );
+}
+
+#[test]
+fn csv_is_read_by_columns() {
+    let text = "sym,kind,at,note\nA,buy,1723075200,\"x\ny\"\nB,,,\n";
+    let all = [ok("buy", Some("A")), ok("row", Some("B"))];
+    assert_eq!(read(text, &fields("kind", "sym", "at")), all);
+    assert_eq!(read(text, &fields("/kind", "/sym", "")), all);
+    assert_eq!(read("", &fields("", "sym", "")), []);
+}
+
+#[test]
+fn bad_rows_cost_themselves_and_a_missing_column_the_file() {
+    let text = "sym,at\nA,1\nB\nC,2,3\nD,soon\nE,5\n";
+    let by = fields("", "sym", "at");
+    refused(
+        text,
+        &by,
+        &[(3, "1 fields"), (4, "3 fields"), (5, "RFC 3339")],
+    );
+    assert_eq!(read(text, &by).last(), Some(&ok("row", Some("E"))));
+    refused(
+        text,
+        &fields("", "symbol", ""),
+        &[(1, "no column \"symbol\"")],
+    );
+}
+
+#[test]
+fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
+    let pack = |text: &str| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        packer.write_all(text.as_bytes()).expect("memory takes all");
+        packer.finish().expect("memory takes all")
+    };
+    let mut bytes = pack("\u{FEFF}{\"k\":1}\n");
+    bytes.extend(pack("{\"k\":2}\n"));
+    let by = fields("", "k", "");
+    assert_eq!(
+        read(bytes.clone(), &by),
+        [ok("json", Some("1")), ok("json", Some("2"))]
+    );
+    bytes.truncate(bytes.len() - 12);
+    let cut = read(bytes, &by);
+    assert!(matches!(cut.last(), Some(Err((_, reason))) if reason.contains("cannot be read")));
+}
+
+#[test]
+fn the_format_is_told_by_the_name() {
+    for (name, kind) in [
+        ("a.csv", Some(Kind::Csv)),
+        ("a.CSV.gz", Some(Kind::Csv)),
+        ("a.jsonl", Some(Kind::Json)),
+        ("a.json.gz", Some(Kind::Json)),
+        ("a.gz", None),
+        ("csv", None),
+    ] {
+        assert_eq!(hint_of(Path::new(name)), kind, "{name}");
+    }
+}

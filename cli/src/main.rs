@@ -1,0 +1,35 @@
+//! `ringbolt`: runs real or generated events through the engine and tells what became of them.
+//!
+//! arguments → input or flow → feed → *the engine* → check → summary, report
+//!
+//! Results go to stdout, everything else to stderr. The exit code says how it went: 0 all well (also when
+//! the reader of stdout has left), 1 bad data or a missing file, 2 wrong usage, 130 and 143 after SIGINT
+//! and SIGTERM, when what had been admitted was still handled and reported.
+
+mod args;
+mod check;
+mod console;
+mod feed;
+mod flow;
+mod input;
+mod monitor;
+mod pace;
+mod plot;
+mod report;
+mod run;
+mod stop;
+mod summary;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Cli::parse().into_run();
+    match run::run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            console::Console::default().complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

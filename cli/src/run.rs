@@ -1,0 +1,217 @@
+//! A run from beginning to end.
+//!
+//! Everything that can be refused is refused before the engine is built: inputs are opened, the report
+//! directory is made. However the run ends (events used up, a bad line, a signal), what was admitted is
+//! handled, counted and printed; only then the exit code says how it ended.
+
+use crate::args::{Format, RunArgs};
+use crate::check::{FlowCheck, InputCheck, Sink};
+use crate::console::Console;
+use crate::feed::{Reader, ReaderState, feed_flow, feed_input, lines_to};
+use crate::flow::{BOOK_COUNT, Flow, OrderAmended, OrderCancelled, OrderFilled, OrderPlaced};
+use crate::input::{Fields, InputEvent, Source};
+use crate::monitor::{Monitor, console_of, progress_line};
+use crate::pace::{Pace, Plan};
+use crate::report::Directory;
+use crate::stop::Stop;
+use crate::summary::Summary;
+use anyhow::{Context as _, Result};
+use ringbolt::metrics::Report;
+use ringbolt::{EventSystem, Failure};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+/// Longest time that handlers get to finish what was admitted. They take microseconds.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// Runs, prints the result, and says with which code to exit.
+///
+/// # Errors
+/// Something could not be opened, built or written.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let stop = Stop::on_signals().context("cannot listen to signals")?;
+    let sources: Vec<Source> = args
+        .inputs
+        .iter()
+        .map(|path| Source::open(path))
+        .collect::<Result<_>>()?;
+    let directory = args.report.as_deref().map(Directory::begin).transpose()?;
+    let progress = progress_line();
+    let console = console_of(progress.as_ref());
+
+    let system = EventSystem::builder()
+        .workers(args.worker_count())
+        .build()?;
+    let sink = Sink::default();
+    subscribe(&system, &sink, sources.is_empty())?;
+    let monitor = Monitor::start(system.handle(), progress, directory);
+    let reader_state = Arc::new(ReaderState::default());
+    let started = Instant::now();
+    let published = publish_all(args, sources, &system, &stop, &console, &reader_state);
+    let drained = system.shutdown(DRAIN)?;
+    let elapsed = started.elapsed();
+
+    let directory = monitor.finish()?;
+    let report = system.report();
+    // The workers' states go with the engine, and leave their counts as they do.
+    drop(system);
+    let summary = Summary::new(&report, sink.tally(), reader_state.bad_lines(), elapsed);
+    if let Some(directory) = directory {
+        directory.finish(&summary, &report)?;
+    }
+    let printed = print(args.format, &summary, &report);
+
+    let mut is_good = !reader_state.has_failed();
+    let mut fault = |message: String| {
+        is_good = false;
+        console.complain(&message);
+    };
+    if let Err(error) = published {
+        fault(error);
+    }
+    if !drained.in_time {
+        fault(format!(
+            "{} deliveries were abandoned after {} s",
+            drained.abandoned,
+            DRAIN.as_secs()
+        ));
+    }
+    if summary.order_violations > 0 {
+        fault(format!(
+            "{} events were out of order",
+            summary.order_violations
+        ));
+    }
+    if summary.failed > 0 {
+        fault(format!("{} events failed", summary.failed));
+    }
+    if is_good && summary.bad_lines > 0 {
+        console.warn(&format!("{} bad lines were skipped", summary.bad_lines));
+    }
+    match printed {
+        // Whoever read our output has seen enough: `ringbolt … | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        printed => printed.context("cannot print the result")?,
+    }
+    Ok(match stop.exit_code() {
+        Some(code) => ExitCode::from(code),
+        None if is_good => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    })
+}
+
+/// One subscription, so that deliveries are events.
+fn subscribe(system: &EventSystem, sink: &Sink, is_flow: bool) -> Result<()> {
+    let sink = sink.clone();
+    let subscription = system.subscription("check");
+    if is_flow {
+        subscription
+            .factory(move |_| Ok::<_, Failure>(FlowCheck::new(sink.clone(), BOOK_COUNT)))
+            .on::<OrderPlaced>()
+            .on::<OrderAmended>()
+            .on::<OrderFilled>()
+            .on::<OrderCancelled>()
+            .register()?;
+    } else {
+        subscription
+            .factory(move |_| Ok::<_, Failure>(InputCheck::new(sink.clone())))
+            .on::<InputEvent>()
+            .register()?;
+    }
+    Ok(())
+}
+
+/// Publishes everything, and returns when that is done or the run is to stop. The error is why the
+/// engine refused an event.
+fn publish_all(
+    args: &RunArgs,
+    sources: Vec<Source>,
+    system: &EventSystem,
+    stop: &Stop,
+    console: &Console,
+    reader_state: &Arc<ReaderState>,
+) -> Result<(), String> {
+    let pace = Pace::start(plan(args), system.clock());
+    let count = args.publisher_count();
+    if sources.is_empty() {
+        return on_publishers((0..count).collect(), stop, |place| {
+            let flow = Flow::new(args.seed, args.flow_events());
+            feed_flow(&mut system.publisher(), flow, (place, count), &pace, stop)
+        });
+    }
+    let (publishers, lines) = lines_to(count);
+    let reader = Reader {
+        sources,
+        fields: Fields {
+            event_type: args.type_field.clone(),
+            key: args.key_field.clone(),
+            time: args.time_field.clone(),
+        },
+        events_max: args.input_events_max(),
+        on_error: args.on_error,
+        pace: pace.clone(),
+        stop: stop.clone(),
+        console: console.clone(),
+        state: Arc::clone(reader_state),
+        publishers,
+    };
+    let reading = thread::spawn(move || reader.read());
+    let result = on_publishers(lines, stop, |line| {
+        feed_input(&mut system.publisher(), &line, &pace, stop)
+    });
+    // A reader that waits for a pipe cannot be woken; when the run is stopped it is left behind.
+    if !stop.is_asked() {
+        join(reading);
+    }
+    result
+}
+
+/// Runs one publishing thread for each share of the work. The first refusal stops them all.
+fn on_publishers<T: Send>(
+    shares: Vec<T>,
+    stop: &Stop,
+    work: impl Fn(T) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    let work = |share| work(share).inspect_err(|_| stop.ask());
+    thread::scope(|scope| {
+        let threads: Vec<ScopedJoinHandle<'_, _>> = shares
+            .into_iter()
+            .map(|share| {
+                let work = &work;
+                scope.spawn(move || work(share))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
+}
+
+fn join(thread: JoinHandle<()>) {
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn plan(args: &RunArgs) -> Plan {
+    match (args.rate, args.speed) {
+        (Some(rate), _) => Plan::Rate(rate),
+        (None, Some(speed)) => Plan::Speed(speed),
+        (None, None) => Plan::FullSpeed,
+    }
+}
+
+fn print(format: Format, summary: &Summary, report: &Report) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match format {
+        Format::Json => writeln!(out, "{}", summary.to_json()?)?,
+        Format::Text => write!(out, "{}\n{}", summary.to_text(), report.to_text())?,
+    }
+    out.flush()
+}

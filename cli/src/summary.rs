@@ -1,0 +1,187 @@
+//! The result of a run, as one JSON object and as text.
+
+use crate::check::Tally;
+use ringbolt::metrics::{Latency, Report};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// What became of the events. Figures are deliveries: `admitted` is the sum of `handled`, `failed`,
+/// `skipped`, `withdrawn` and `abandoned`; `dropped` was never admitted.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) admitted: u64,
+    pub(crate) handled: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+    pub(crate) withdrawn: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) dropped: u64,
+    /// Events that came out of the order of their key; 0 unless the engine is broken.
+    pub(crate) order_violations: u64,
+    /// Lines of the input that could not be read.
+    pub(crate) bad_lines: u64,
+    /// Handled events over the time from the first publish to the last outcome.
+    pub(crate) events_per_second: f64,
+    pub(crate) latency: Latencies,
+    /// `each` or `adaptive`: whether every event was stamped, or short handlers by the group.
+    pub(crate) stamps: &'static str,
+    /// Events handled, by the name of their type.
+    pub(crate) types: BTreeMap<String, u64>,
+}
+
+/// All in nanoseconds.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Latencies {
+    pub(crate) queue_wait: Figures,
+    pub(crate) handler: Figures,
+    pub(crate) end_to_end: Figures,
+}
+
+/// A distribution in a few figures, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) count: u64,
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) p99_9: u64,
+    pub(crate) p99_99: u64,
+    pub(crate) max: u64,
+}
+
+impl Figures {
+    fn of(latency: &Latency) -> Self {
+        let summary = latency.summary();
+        Self {
+            count: summary.count,
+            p50: summary.p50,
+            p90: summary.p90,
+            p99: summary.p99,
+            p99_9: summary.p99_9,
+            p99_99: summary.p99_99,
+            max: summary.max,
+        }
+    }
+}
+
+impl Summary {
+    /// Puts together what the engine, the self-check and the reader have counted.
+    pub(crate) fn new(report: &Report, tally: Tally, bad_lines: u64, elapsed: Duration) -> Self {
+        let totals = report.totals;
+        let per_second = totals.handled as f64 / elapsed.as_secs_f64();
+        Self {
+            admitted: totals.admitted,
+            handled: totals.handled,
+            failed: totals.failed,
+            skipped: totals.skipped,
+            withdrawn: totals.withdrawn,
+            abandoned: totals.abandoned,
+            dropped: report.dropped,
+            order_violations: tally.order_violations,
+            bad_lines,
+            events_per_second: if per_second.is_finite() {
+                (per_second * 10.0).round() / 10.0
+            } else {
+                0.0
+            },
+            latency: Latencies {
+                queue_wait: Figures::of(&report.queue_wait),
+                handler: Figures::of(&report.handler),
+                end_to_end: Figures::of(&report.end_to_end),
+            },
+            stamps: report.stamps.name(),
+            types: tally.types,
+        }
+    }
+
+    /// The object in one line.
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// What the engine's own table does not say, for people.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "{} events handled, {} a second",
+            grouped(self.handled),
+            grouped(self.events_per_second as u64)
+        );
+        let _ = writeln!(text, "order violations: {}", grouped(self.order_violations));
+        if self.bad_lines > 0 {
+            let _ = writeln!(text, "bad lines: {}", grouped(self.bad_lines));
+        }
+        if !self.types.is_empty() {
+            text.push('\n');
+        }
+        let rows: Vec<(String, String)> = self
+            .types
+            .iter()
+            .map(|(name, count)| (printable(name), grouped(*count)))
+            .collect();
+        let width = |cells: &mut dyn Iterator<Item = &String>| {
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let name_width = width(&mut rows.iter().map(|(name, _)| name));
+        let count_width = width(&mut rows.iter().map(|(_, count)| count));
+        for (name, count) in &rows {
+            let _ = writeln!(text, "{name:name_width$}  {count:>count_width$}");
+        }
+        text
+    }
+}
+
+/// A name from the input with what would move the cursor or break the line escaped.
+fn printable(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for char in name.chars() {
+        if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
+    }
+    text
+}
+
+/// A number with a comma at every thousand.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(2_000_000), "2,000,000");
+        assert_eq!(printable("a\x1b[2J\nb"), "a\\u{1b}[2J\\nb");
+    }
+
+    #[test]
+    fn figures_are_those_of_the_distribution() {
+        let mut latency = Latency::new();
+        for ns in 1..=1_000 {
+            latency.record(ns);
+        }
+        let figures = Figures::of(&latency);
+        assert_eq!(
+            (figures.count, figures.p50, figures.max),
+            (1_000, 500, 1_000)
+        );
+    }
+}

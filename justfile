@@ -1,0 +1,29 @@
+# The front door: `just check` before a commit, `just` for the list.
+
+# The commands, one line each
+default:
+    @just --list
+
+# Everything a change must pass, the same as the continuous integration
+check:
+    ./.ci/run
+
+# The tests, loom models included
+test *ARGS:
+    cargo test {{ARGS}}
+
+# The loom models alone: every interleaving of the lock-free parts
+model *ARGS:
+    cargo test -p loom-tests {{ARGS}}
+
+# The criterion benches, one question a file
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# ringbolt beside its peers; drop `--quick` in a run that is to be recorded
+perf *ARGS="compare --quick":
+    cargo run --release -p perf -- {{ARGS}}
+
+# The documentation, private items included
+doc *ARGS:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features {{ARGS}}

@@ -1,0 +1,34 @@
+//! Models of ringbolt's lock-free modules: the real files, run under loom.
+//!
+//! The files of `lane` and the histograms' hand-over are mounted as they are; what they take from
+//! `crate::sync` is found in this crate's [`sync`], made of loom's primitives. loom then runs each
+//! model through every interleaving (with three threads: every one of at most [`PREEMPTIONS`]
+//! preemptions) and every value that the C11 memory model lets a load see.
+//!
+//! A model is named after the invariant it checks (`l7_…` for L7 in `lane/README.md`). Beside it
+//! stands its negative twin, the same model with one step taken out or one ordering weakened
+//! ([`sync::Weakness`]), which must fail: a model that checks nothing is noticed.
+
+#![cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "everything here exists for the models, which are tests"
+    )
+)]
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the engine uses all of it, the models what they are about"
+)]
+#[path = "../../src/lane/mod.rs"]
+mod lane;
+mod sync;
+
+#[cfg(test)]
+mod models;
+
+/// How many preemptions a model of three threads explores: nearly every known ordering bug shows
+/// with two, and the number of interleavings grows with the power of it.
+pub const PREEMPTIONS: usize = 2;

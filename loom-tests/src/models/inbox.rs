@@ -1,0 +1,215 @@
+//! The inbox: places reserved before they are filled, closing, and publishers that wait (L5, L6, L9).
+
+use super::{BARRIER, bounded, every};
+use crate::lane::{Gate, GateState, Inbox, Room};
+use crate::sync::{Arc, Weakness, thread, weakened};
+
+fn pop_waiting(inbox: &Inbox<u32>) -> u32 {
+    loop {
+        if let Some(value) = inbox.pop() {
+            return value;
+        }
+        thread::yield_now();
+    }
+}
+
+fn push_trying(inbox: &Inbox<u32>, value: u32) {
+    while !inbox.reserve() {
+        thread::yield_now();
+    }
+    inbox.push(value);
+}
+
+/// One publisher and one worker on an inbox of one place.
+fn pass_through() {
+    let inbox = Arc::new(Inbox::new(1));
+    let publisher = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        move || {
+            push_trying(&inbox, 0);
+            push_trying(&inbox, 1);
+        }
+    });
+    for expected in 0..2 {
+        assert_eq!(pop_waiting(&inbox), expected, "the order of one publisher");
+        inbox.give_back(1, BARRIER);
+    }
+    publisher.join().unwrap();
+}
+
+#[test]
+fn l9_a_reserved_place_is_free() {
+    every(pass_through);
+}
+
+#[test]
+#[should_panic(expected = "a reserved place is free (L9)")]
+fn l9_twin_without_release_of_the_credit() {
+    weakened(Weakness::RelaxedWords, || every(pass_through));
+}
+
+#[test]
+fn l9_two_publishers_share_one_place() {
+    bounded(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        let publishers = [1, 2].map(|value| {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || push_trying(&inbox, value))
+        });
+        let mut sum = 0;
+        for _ in 0..2 {
+            sum += pop_waiting(&inbox);
+            inbox.give_back(1, BARRIER);
+        }
+        assert_eq!(sum, 3, "both come, once each");
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+    });
+}
+
+/// A publisher by `&self` while the gate is shut: its reserved place is its bracket.
+fn close(wait: impl Fn(&Inbox<u32>)) {
+    let gate = Arc::new(Gate::new());
+    let inbox = Arc::new(Inbox::new(1));
+    let publisher = thread::spawn({
+        let (gate, inbox) = (Arc::clone(&gate), Arc::clone(&inbox));
+        move || {
+            if !inbox.reserve() {
+                return 0;
+            }
+            BARRIER.light();
+            if gate.is_open() {
+                inbox.push(7);
+                1
+            } else {
+                inbox.give_back(1, BARRIER);
+                0
+            }
+        }
+    });
+    gate.advance(GateState::Shut);
+    BARRIER.heavy();
+    wait(&inbox);
+    let drained = u32::from(inbox.pop().is_some());
+    let admitted = publisher.join().unwrap();
+    assert_eq!(drained, admitted, "the drain finds all that was admitted");
+}
+
+fn settled(inbox: &Inbox<u32>) {
+    inbox.wait_settled(|| true);
+}
+
+#[test]
+fn l5_a_reserved_place_holds_the_closer() {
+    every(|| close(settled));
+}
+
+#[test]
+#[should_panic(expected = "the drain finds all that was admitted")]
+fn l5_inbox_twin_without_the_light_barrier() {
+    weakened(Weakness::NoLight, || every(|| close(settled)));
+}
+
+#[test]
+#[should_panic(expected = "the drain finds all that was admitted")]
+fn l5_inbox_twin_without_the_heavy_barrier() {
+    weakened(Weakness::NoHeavy, || every(|| close(settled)));
+}
+
+#[test]
+#[should_panic(expected = "the drain finds all that was admitted")]
+fn l5_inbox_twin_that_does_not_wait() {
+    every(|| close(|_| ()));
+}
+
+/// A publisher waits for a place in a full inbox the way `publish` does.
+fn reserve_waiting(inbox: &Inbox<u32>) {
+    let room = Arc::new(Room::new());
+    while inbox.is_deferred() || !inbox.reserve() {
+        inbox.start_waiting(&room);
+        room.announce(BARRIER);
+        if inbox.has_room() {
+            room.cancel();
+        } else {
+            room.sleep(None);
+        }
+        inbox.stop_waiting(&room);
+    }
+}
+
+fn wait_for_a_place() {
+    let inbox = Arc::new(Inbox::new(1));
+    push_trying(&inbox, 1);
+    let publisher = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        move || {
+            reserve_waiting(&inbox);
+            inbox.push(2);
+        }
+    });
+    assert_eq!(inbox.pop(), Some(1));
+    inbox.give_back(1, BARRIER);
+    publisher.join().unwrap();
+    assert_eq!(inbox.pop(), Some(2));
+}
+
+#[test]
+fn l6_no_publisher_sleeps_beside_a_free_place() {
+    every(wait_for_a_place);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn l6_inbox_twin_without_the_light_barrier() {
+    weakened(Weakness::NoLight, || every(wait_for_a_place));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn l6_inbox_twin_without_the_heavy_barrier() {
+    weakened(Weakness::NoHeavy, || every(wait_for_a_place));
+}
+
+/// Two publishers wait for the same place: one after the other gets it.
+#[test]
+fn l6_two_publishers_wait_for_one_place() {
+    bounded(|| {
+        let inbox = Arc::new(Inbox::new(1));
+        assert!(inbox.reserve());
+        let publishers = [(), ()].map(|()| {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || {
+                reserve_waiting(&inbox);
+                inbox.give_back(1, BARRIER);
+            })
+        });
+        inbox.give_back(1, BARRIER);
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+    });
+}
+
+/// A publisher waits because a worker's spill holds events for the inbox.
+fn wait_for_the_spill() {
+    let inbox = Arc::new(Inbox::new(1));
+    inbox.defer();
+    let publisher = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        move || reserve_waiting(&inbox)
+    });
+    inbox.undefer(BARRIER);
+    publisher.join().unwrap();
+}
+
+#[test]
+fn l6_the_last_deferred_event_lets_publishers_in() {
+    every(wait_for_the_spill);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn l6_deferred_twin_that_calls_nobody() {
+    weakened(Weakness::NoWakeCall, || every(wait_for_the_spill));
+}

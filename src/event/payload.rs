@@ -1,0 +1,449 @@
+//! The slot: an erased event and its envelope in two cache lines.
+//!
+//! event → **publish → route → lane → worker → handler** → outcome
+//!
+//! The only unsafe code of the event module. The layout, byte by byte:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | the type's number |
+//! | 4 | how the payload is held: empty, in place, boxed, shared |
+//! | 5 | class |
+//! | 6 | flags (keyed) |
+//! | 7 | unused |
+//! | 8..16 | hash of the key |
+//! | 16..24 | stamp of the publish, raw |
+//! | 24..32 | sequence number, unique in the process |
+//! | 32..48 | correlation id, 0: the event's own |
+//! | 48..64 | causation id, 0: none |
+//! | 64..72 | pointer to the extras, 0: none |
+//! | 72..128 | the payload (56 bytes), or a pointer to it |
+//!
+//! Invariants:
+//! * P1 The holding mark and the type's number describe the payload: `InPlace` means an initialised `E`
+//!   lies in the bytes, `Boxed` a pointer from `Box::<E>::into_raw`, `Shared` one from
+//!   `Arc::<E>::into_raw`, where `E` is the type interned under the number. Only this file writes them.
+//! * P2 The mark is set to `Empty` before the value is read out or dropped, so a panic in a payload's
+//!   `Drop` cannot lead to a second one.
+//! * P3 In place only if the size is at most 56 and the alignment at most 8.
+//!
+//! What checks it: the tests below, and AddressSanitizer over the test suite.
+
+#![allow(
+    unsafe_code,
+    reason = "erasure of typed payloads; each site cites P1, P2 or P3"
+)]
+
+use super::{Class, Event, EventType, Extras, descriptor_at};
+use crate::sync::Arc;
+use std::fmt;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Bytes that travel in the slot itself.
+const PLACE_BYTES: usize = 56;
+type Place = MaybeUninit<[u64; PLACE_BYTES / 8]>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Held {
+    Empty,
+    InPlace,
+    Boxed,
+    Shared,
+}
+
+/// What the payload's bytes are; private to this file (P1).
+#[derive(Debug)]
+#[repr(C)]
+struct Tag {
+    type_index: u32,
+    held: Held,
+    class: u8,
+    keyed: bool,
+    unused: u8,
+}
+
+/// A 128-bit number that asks for the alignment of a 64-bit one, so that the envelope has no gaps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, packed(8))]
+pub(crate) struct Wide(u128);
+
+impl Wide {
+    #[inline(always)]
+    pub(crate) fn new(value: u128) -> Self {
+        Self(value)
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> u128 {
+        self.0
+    }
+}
+
+/// The envelope: everything about an event but its value.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Head {
+    pub(crate) key_hash: u64,
+    pub(crate) stamp: u64,
+    pub(crate) sequence: u64,
+    /// 0: the event's own id.
+    pub(crate) correlation: Wide,
+    /// 0: none.
+    pub(crate) causation: Wide,
+    pub(crate) extras: Option<Arc<Extras>>,
+}
+
+/// One event on its way.
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    tag: Tag,
+    head: Head,
+    place: Place,
+}
+
+const _: () = assert!(size_of::<Slot>() == 128 && align_of::<Slot>() == 128);
+
+// SAFETY: P1: the bytes hold an `E: Event`, which is `Send`, or a `Box` or `Arc` of one, and an `Event` is
+// `Sync` too.
+unsafe impl Send for Slot {}
+
+/// How an erased payload is dropped, by how it is held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DropFns {
+    in_place: Option<unsafe fn(*mut u8)>,
+    boxed: unsafe fn(*mut u8),
+    shared: unsafe fn(*mut u8),
+}
+
+impl DropFns {
+    pub(crate) fn of<E: Event>() -> Self {
+        unsafe fn in_place<E>(payload: *mut u8) {
+            // SAFETY: the caller passes the address of an initialised `E` that nobody uses again.
+            unsafe { payload.cast::<E>().drop_in_place() }
+        }
+        unsafe fn boxed<E>(payload: *mut u8) {
+            // SAFETY: the caller passes what `Box::<E>::into_raw` returned, once.
+            drop(unsafe { Box::from_raw(payload.cast::<E>()) });
+        }
+        unsafe fn shared<E>(payload: *mut u8) {
+            // SAFETY: the caller passes what `Arc::<E>::into_raw` returned, once.
+            drop(unsafe { Arc::from_raw(payload.cast::<E>().cast_const()) });
+        }
+        Self {
+            in_place: std::mem::needs_drop::<E>().then_some(in_place::<E>),
+            boxed: boxed::<E>,
+            shared: shared::<E>,
+        }
+    }
+}
+
+impl DropFns {
+    /// Whether a value in place needs no drop.
+    pub(crate) fn is_trivial(&self) -> bool {
+        self.in_place.is_none()
+    }
+}
+
+/// P3.
+const fn fits<E>() -> bool {
+    size_of::<E>() <= PLACE_BYTES && align_of::<E>() <= align_of::<Place>()
+}
+
+impl Slot {
+    /// Writes an event into an empty place: in the slot if it fits, else in a box of its own.
+    #[inline(always)]
+    pub(crate) fn write<E: Event>(
+        slot: &mut MaybeUninit<Self>,
+        event_type: EventType<E>,
+        class: Class,
+        keyed: bool,
+        head: Head,
+        event: E,
+    ) -> &mut Self {
+        let place = slot.as_mut_ptr();
+        if const { fits::<E>() } {
+            // SAFETY: the pointer comes from a `&mut`, so all fields may be written; P3 holds as
+            // checked, so the `E` lies inside the place and is aligned; P1 by writing the tag to match.
+            unsafe {
+                Self::write_envelope(place, event_type.index(), Held::InPlace, class, keyed, head);
+                (&raw mut (*place).place).cast::<E>().write(event);
+                slot.assume_init_mut()
+            }
+        } else {
+            let pointer = Box::into_raw(Box::new(event));
+            // SAFETY: as above; the place holds the pointer that the tag announces.
+            unsafe {
+                Self::write_envelope(place, event_type.index(), Held::Boxed, class, keyed, head);
+                (&raw mut (*place).place).cast::<*mut E>().write(pointer);
+                slot.assume_init_mut()
+            }
+        }
+    }
+
+    /// Writes one share of an event that goes to several pools.
+    pub(crate) fn write_shared<E: Event>(
+        slot: &mut MaybeUninit<Self>,
+        event_type: EventType<E>,
+        class: Class,
+        keyed: bool,
+        head: Head,
+        event: Arc<E>,
+    ) -> &mut Self {
+        let pointer = Arc::into_raw(event);
+        let place = slot.as_mut_ptr();
+        // SAFETY: as in `write`.
+        unsafe {
+            Self::write_envelope(place, event_type.index(), Held::Shared, class, keyed, head);
+            (&raw mut (*place).place).cast::<*const E>().write(pointer);
+            slot.assume_init_mut()
+        }
+    }
+
+    /// # Safety
+    /// `place` may be written; the payload that the mark announces is written before the slot is used.
+    #[inline(always)]
+    unsafe fn write_envelope(
+        place: *mut Self,
+        type_index: u32,
+        held: Held,
+        class: Class,
+        keyed: bool,
+        head: Head,
+    ) {
+        // SAFETY: the caller vouches for the place. Field by field, so that nothing is built on the
+        // stack first.
+        unsafe {
+            (&raw mut (*place).tag).write(Tag {
+                type_index,
+                held,
+                class: class as u8,
+                keyed,
+                unused: 0,
+            });
+            (&raw mut (*place).head).write(head);
+        }
+    }
+
+    /// A slot by value, for queues that are not rings.
+    pub(crate) fn by_value(write: impl FnOnce(&mut MaybeUninit<Self>) -> &mut Self) -> Self {
+        let mut slot = MaybeUninit::uninit();
+        let place: *const Self = slot.as_ptr();
+        let written: *const Self = write(&mut slot);
+        assert!(
+            std::ptr::eq(place, written),
+            "a slot is written where it lies"
+        );
+        // SAFETY: `write` returned a reference to this very slot as an initialised value.
+        unsafe { slot.assume_init() }
+    }
+
+    /// Moves the slot's content into another place and leaves this one empty.
+    pub(crate) fn move_to(self, slot: &mut MaybeUninit<Self>) -> &mut Self {
+        slot.write(self)
+    }
+
+    /// Moves the content out of a slot that lies in a ring; what stays is empty.
+    pub(crate) fn take_out(&mut self) -> Self {
+        let empty = Self {
+            tag: Tag {
+                type_index: self.tag.type_index,
+                held: Held::Empty,
+                class: self.tag.class,
+                keyed: self.tag.keyed,
+                unused: 0,
+            },
+            head: Head::default(),
+            place: MaybeUninit::uninit(),
+        };
+        std::mem::replace(self, empty)
+    }
+
+    /// The event back out of a slot that was never sent; `None` if it holds no `E` of its own.
+    pub(crate) fn into_event<E: Event>(mut self, event_type: EventType<E>) -> Option<E> {
+        self.split().1.take(event_type)
+    }
+
+    #[inline(always)]
+    pub(crate) fn type_index(&self) -> u32 {
+        self.tag.type_index
+    }
+
+    #[inline(always)]
+    pub(crate) fn class(&self) -> Class {
+        Class::ALL[usize::from(self.tag.class & 3)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.tag.keyed
+    }
+
+    #[inline(always)]
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tag.held == Held::Empty
+    }
+
+    /// The envelope and the payload, to be used side by side.
+    #[inline(always)]
+    pub(crate) fn split(&mut self) -> (&Head, Payload<'_>) {
+        (
+            &self.head,
+            Payload {
+                tag: &mut self.tag,
+                place: &mut self.place,
+            },
+        )
+    }
+}
+
+impl Drop for Slot {
+    /// Drops what is left in the slot. A payload whose own `Drop` panics is contained here, so that
+    /// giving slots back never unwinds.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.tag.held != Held::Empty {
+            let _ = contain(|| self.split().1.discard());
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("tag", &self.tag)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The payload of a slot.
+pub(crate) struct Payload<'a> {
+    tag: &'a mut Tag,
+    place: &'a mut Place,
+}
+
+impl Payload<'_> {
+    /// Where the value lies, while there is one.
+    #[inline(always)]
+    fn address(&self) -> *const u8 {
+        let place: *const Place = self.place;
+        match self.tag.held {
+            Held::InPlace => place.cast(),
+            // SAFETY: P1: the place holds a pointer.
+            _ => unsafe { *place.cast::<*const u8>() },
+        }
+    }
+
+    /// The value, if it is still there and of this type.
+    #[inline(always)]
+    pub(crate) fn get<E: Event>(&self, event_type: EventType<E>) -> Option<&E> {
+        if self.tag.type_index != event_type.index() || self.tag.held == Held::Empty {
+            return None;
+        }
+        // SAFETY: P1: the number and the mark say that an `E` lies at the address, and it stays while
+        // the payload is borrowed.
+        Some(unsafe { &*self.address().cast::<E>() })
+    }
+
+    /// Moves the value out. `None` if it is gone, of another type, or shared with another pool that
+    /// has not let go of it; then it stays.
+    pub(crate) fn take<E: Event>(&mut self, event_type: EventType<E>) -> Option<E> {
+        if self.tag.type_index != event_type.index() {
+            return None;
+        }
+        let address = self.address_or_null().cast_mut().cast::<E>();
+        match self.tag.held {
+            Held::Empty => None,
+            Held::InPlace => {
+                self.tag.held = Held::Empty;
+                // SAFETY: P1, and P2: the mark says empty, so nobody reads the value again.
+                Some(unsafe { address.read() })
+            }
+            Held::Boxed => {
+                self.tag.held = Held::Empty;
+                // SAFETY: P1 and P2.
+                Some(*unsafe { Box::from_raw(address) })
+            }
+            Held::Shared => {
+                // SAFETY: P1: the pointer is a live share; it goes back where it was unless this was
+                // the last one.
+                let share = ManuallyDrop::new(unsafe { Arc::from_raw(address.cast_const()) });
+                if Arc::strong_count(&share) != 1 {
+                    return None;
+                }
+                self.tag.held = Held::Empty;
+                Arc::into_inner(ManuallyDrop::into_inner(share))
+            }
+        }
+    }
+
+    fn address_or_null(&self) -> *const u8 {
+        match self.tag.held {
+            Held::Empty => std::ptr::null(),
+            _ => self.address(),
+        }
+    }
+
+    /// Drops the value, if it is still there. Unwinds if its `Drop` does; the slot is empty then too.
+    #[inline(always)]
+    pub(crate) fn discard(&mut self) {
+        let held = self.tag.held;
+        if held == Held::Empty {
+            return;
+        }
+        let address = self.address().cast_mut();
+        self.tag.held = Held::Empty;
+        let drops = descriptor_at(self.tag.type_index).drops;
+        // SAFETY: P1: the functions belong to the type; P2: the mark was cleared before.
+        unsafe {
+            match held {
+                Held::InPlace => {
+                    if let Some(drop_fn) = drops.in_place {
+                        drop_fn(address);
+                    }
+                }
+                Held::Boxed => (drops.boxed)(address),
+                Held::Shared => (drops.shared)(address),
+                Held::Empty => {}
+            }
+        }
+    }
+
+    /// As [`discard`](Self::discard), with a panic of the payload's `Drop` contained; `trivial` says
+    /// that the type in place needs no drop, which spares looking its functions up.
+    #[inline(always)]
+    pub(crate) fn discard_contained(&mut self, trivial: bool) {
+        if trivial && self.tag.held == Held::InPlace {
+            self.tag.held = Held::Empty;
+        } else if self.tag.held != Held::Empty {
+            // The payload is gone either way; its panic has nobody to go to.
+            let _ = contain(|| self.discard());
+        }
+    }
+}
+
+/// Runs user code that may panic; the panic's message, if it did. A panic value whose own `Drop`
+/// panics is contained as well.
+pub(crate) fn contain<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panicked with a value that is no text".to_owned());
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            // A panic value's panic value: whoever builds such a thing leaks it.
+            std::mem::forget(second);
+        }
+        message
+    })
+}
+
+#[cfg(test)]
+mod tests;

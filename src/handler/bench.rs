@@ -1,0 +1,130 @@
+//! A worker's own table: which handlers an event type has here.
+//!
+//! publish → route → lane → worker → **handler** → outcome
+//!
+//! The table belongs to its worker alone and changes only by control messages, at batch boundaries, so
+//! looking a type up is an index and no atomic. Why not one shared table behind a pointer swap:
+//! per-worker state has to be made and dropped on its worker anyway, so every change has to visit every
+//! worker in any case (docs/decisions/0004).
+
+use super::{Erased, SubscriptionShared, WorkerId};
+use crate::event::contain;
+use crate::outcome::Failure;
+use crate::sync::Arc;
+use smallvec::SmallVec;
+
+/// One handler of one event type on this worker.
+pub(crate) struct BenchSub {
+    pub(crate) shared: Arc<SubscriptionShared>,
+    pub(crate) handler: Box<dyn Erased>,
+    /// Calls in the group of events that is being stamped together.
+    pub(crate) group_calls: u32,
+}
+
+/// The handlers of one worker.
+#[derive(Default)]
+pub(crate) struct Bench {
+    types: Vec<TypeEntry>,
+    subs: Vec<Option<BenchSub>>,
+    free: Vec<u32>,
+}
+
+/// One event type on this worker.
+#[derive(Debug, Default)]
+struct TypeEntry {
+    /// Indexes into `subs`, in the order of subscribing.
+    subs: SmallVec<[u32; 4]>,
+    /// In place, a value of the type needs no drop.
+    is_trivial: bool,
+}
+
+impl Bench {
+    #[inline(always)]
+    pub(crate) fn type_count(&self, type_index: u32) -> usize {
+        self.types
+            .get(type_index as usize)
+            .map_or(0, |entry| entry.subs.len())
+    }
+
+    /// Whether a value of the type needs no drop where it lies; `false` for types that are unknown here.
+    #[inline(always)]
+    pub(crate) fn is_trivial(&self, type_index: u32) -> bool {
+        self.types
+            .get(type_index as usize)
+            .is_some_and(|entry| entry.is_trivial)
+    }
+
+    #[inline(always)]
+    pub(crate) fn nth_of_type(&self, type_index: u32, nth: usize) -> u32 {
+        self.types[type_index as usize].subs[nth]
+    }
+
+    #[inline(always)]
+    pub(crate) fn sub(&mut self, index: u32) -> &mut BenchSub {
+        match &mut self.subs[index as usize] {
+            Some(sub) => sub,
+            None => unreachable!("a type's list names only subscriptions that are here"),
+        }
+    }
+
+    /// Makes a subscription's handlers on this worker.
+    pub(crate) fn install(
+        &mut self,
+        shared: &Arc<SubscriptionShared>,
+        worker: WorkerId,
+    ) -> Result<(), Failure> {
+        let made = shared.recipe.make(worker)?;
+        for (descriptor, handler) in made {
+            let sub = BenchSub {
+                shared: Arc::clone(shared),
+                handler,
+                group_calls: 0,
+            };
+            let index = match self.free.pop() {
+                Some(index) => {
+                    self.subs[index as usize] = Some(sub);
+                    index
+                }
+                None => {
+                    self.subs.push(Some(sub));
+                    u32::try_from(self.subs.len() - 1).expect("fewer than 2^32 handlers")
+                }
+            };
+            let type_index = descriptor.index as usize;
+            if self.types.len() <= type_index {
+                self.types.resize_with(type_index + 1, TypeEntry::default);
+            }
+            let entry = &mut self.types[type_index];
+            entry.subs.push(index);
+            entry.is_trivial = descriptor.drops.is_trivial();
+        }
+        Ok(())
+    }
+
+    /// Drops a subscription's handlers and state here.
+    pub(crate) fn remove(&mut self, id: u64) {
+        for index in 0..self.subs.len() {
+            if self.subs[index]
+                .as_ref()
+                .is_some_and(|sub| sub.shared.id == id)
+            {
+                let index32 = index as u32;
+                for entry in &mut self.types {
+                    entry.subs.retain(|other| *other != index32);
+                }
+                let sub = self.subs[index].take();
+                // The state's drop is the user's code.
+                let _ = contain(|| drop(sub));
+                self.free.push(index32);
+            }
+        }
+    }
+
+    /// Drops everything, each in its turn and contained.
+    pub(crate) fn clear(&mut self) {
+        self.types.clear();
+        for sub in self.subs.drain(..) {
+            let _ = contain(|| drop(sub));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a handler learns about the event in its hands, and how it publishes.
+//!
+//! publish → route → lane → worker → **handler** → outcome
+
+use crate::event::{Class, Event, EventId, Head, Metadata};
+use crate::publish::{Admission, Options, PublishError, Receipt, WorkerOut};
+use crate::sync::clock::Clock;
+use serde::Serialize;
+use std::fmt;
+
+/// A worker: its pool and its number in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct WorkerId {
+    /// The pool, in the order of declaration; 0 is `default`.
+    pub pool: u16,
+    /// The worker in its pool, from 0.
+    pub index: u16,
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pool, self.index)
+    }
+}
+
+/// The surroundings of one call of a handler.
+pub struct Context<'a> {
+    pub(crate) head: &'a Head,
+    pub(crate) class: Class,
+    pub(crate) is_keyed: bool,
+    pub(crate) end_of_batch: bool,
+    pub(crate) worker: WorkerId,
+    pub(crate) clock: &'a Clock,
+    pub(crate) out: &'a WorkerOut,
+}
+
+impl Context<'_> {
+    /// The event's id: derived from its stamp and sequence number, or the one it was published with.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        id_of(self.head, self.clock)
+    }
+
+    /// The id that all events of one story share: inherited, or the event's own.
+    #[must_use]
+    pub fn correlation_id(&self) -> EventId {
+        EventId::from_u128(self.head.correlation.get()).unwrap_or_else(|| self.id())
+    }
+
+    /// The id of the event whose handler published this one.
+    #[must_use]
+    pub fn causation_id(&self) -> Option<EventId> {
+        EventId::from_u128(self.head.causation.get())
+    }
+
+    /// What was published along with the event.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.head.extras.as_ref()?.metadata.as_ref()
+    }
+
+    /// The event's priority class.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The hash of the event's key, if it has one.
+    #[must_use]
+    pub fn key_hash(&self) -> Option<u64> {
+        self.is_keyed.then_some(self.head.key_hash)
+    }
+
+    /// Whether this is the last event of what the worker took together: the moment to flush what a
+    /// handler collects.
+    #[must_use]
+    pub fn end_of_batch(&self) -> bool {
+        self.end_of_batch
+    }
+
+    /// The worker that makes the call.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// Publishes an event that this one caused, in the class of this one; correlation and causation are
+    /// inherited. Never waits.
+    ///
+    /// # Errors
+    /// The event comes back: `WouldDeadlock` if the worker's spill is full, `Closed` after shutdown.
+    pub fn publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
+        self.publish_with(event, Options::new())
+    }
+
+    /// As [`publish`](Self::publish), with something special said about the event.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); `Full` in place of `WouldDeadlock` with an admission that does
+    /// not wait.
+    pub fn publish_with<E: Event>(
+        &mut self,
+        event: E,
+        options: Options,
+    ) -> Result<(), PublishError<E>> {
+        let class = options.class.unwrap_or(self.class);
+        let admission = options.admission.unwrap_or(Admission::Block);
+        self.out
+            .publish_options(event, class, admission, options)
+    }
+
+    /// As [`publish`](Self::publish), with a receipt. On this thread it can be peeked at, not waited for.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
+        self.out.publish_tracked(event, self.class)
+    }
+}
+
+/// The id of an event by its envelope.
+pub(crate) fn id_of(head: &Head, clock: &Clock) -> EventId {
+    head.extras
+        .as_ref()
+        .and_then(|extras| extras.id)
+        .unwrap_or_else(|| EventId::derive(clock, head.stamp, head.sequence))
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id())
+            .field("class", &self.class)
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
+    }
+}

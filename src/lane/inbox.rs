@@ -1,0 +1,182 @@
+//! A bounded queue from everybody to one worker, or to all workers of an unordered pool.
+//!
+//! publish → route → **lane** → worker → handler → outcome
+//!
+//! The queue is crossbeam's `ArrayQueue`; in front of it stands a count of free places (the credit).
+//! Whoever holds a place cannot fail to push, which is what an event for several pools needs: reserve
+//! everywhere, then push everywhere. A held place also is the publisher's busy mark for closing: when
+//! credit and queued add up to the capacity, nobody is between the look at the gate and the push.
+
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, ArrayQueue, Barrier, CachePadded, Mutex, spin_loop, thread};
+use std::fmt;
+
+use super::Room;
+
+/// A bounded multi-producer queue with reservations and waiting publishers.
+pub(crate) struct Inbox<T> {
+    queue: ArrayQueue<T>,
+    /// Free places; taken by publishers before they push, given back by workers after they took.
+    credit: CachePadded<AtomicUsize>,
+    /// How many events some worker's spill holds for this inbox. While there are any, publishers from
+    /// outside wait, so that nobody overtakes them.
+    deferred: AtomicUsize,
+    full_count: AtomicU64,
+    taken: CachePadded<AtomicU64>,
+    /// Publishers that wait for a place.
+    waiting: CachePadded<AtomicUsize>,
+    /// A lock on the cold side only: it is taken to begin or end a wait.
+    waiters: Mutex<Vec<Arc<Room>>>,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        Self {
+            queue: ArrayQueue::new(capacity),
+            credit: CachePadded::new(AtomicUsize::new(capacity)),
+            deferred: AtomicUsize::new(0),
+            full_count: AtomicU64::new(0),
+            taken: CachePadded::new(AtomicU64::new(0)),
+            waiting: CachePadded::new(AtomicUsize::new(0)),
+            waiters: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Takes a free place; `false` if there is none. To be followed by [`push`](Self::push) or
+    /// [`give_back`](Self::give_back).
+    #[must_use]
+    pub(crate) fn reserve(&self) -> bool {
+        let mut free = self.credit.load(Ordering::Relaxed);
+        while free > 0 {
+            // AcqRel [place]: pairs with the Release in `give_back`; the place was emptied before.
+            match self.credit.compare_exchange_weak(
+                free,
+                free - 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => free = now,
+            }
+        }
+        self.full_count.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Puts a value into a reserved place.
+    pub(crate) fn push(&self, value: T) {
+        let pushed = self.queue.push(value);
+        assert!(pushed.is_ok(), "a reserved place is free (L9)");
+    }
+
+    /// Returns places: unused ones by a publisher, emptied ones by a worker; wakes whoever waits.
+    pub(crate) fn give_back(&self, count: usize, barrier: Barrier) {
+        // AcqRel [place]: pairs with the compare-exchange in `reserve`.
+        self.credit.fetch_add(count, Ordering::AcqRel);
+        barrier.light();
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            self.wake_waiters();
+        }
+    }
+
+    /// Takes the oldest value; the place is to be given back once the value has been dealt with.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.queue.pop()
+    }
+
+    /// Counts what a worker took; several workers of an unordered pool may.
+    pub(crate) fn note_taken(&self, count: u64) {
+        self.taken.fetch_add(count, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(crate) fn depth(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn full_count(&self) -> u64 {
+        self.full_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Whether places are free and nobody's events are held back for them.
+    pub(crate) fn has_room(&self) -> bool {
+        self.credit.load(Ordering::Acquire) > 0 && !self.is_deferred()
+    }
+
+    /// Notes that a worker's spill holds one more event for this inbox.
+    pub(crate) fn defer(&self) {
+        self.deferred.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that a worker's spill holds one less, and lets publishers in again after the last.
+    pub(crate) fn undefer(&self, barrier: Barrier) {
+        if self.deferred.fetch_sub(1, Ordering::AcqRel) == 1 {
+            barrier.light();
+            self.wake_waiters();
+        }
+    }
+
+    /// Whether some worker's spill holds events for this inbox.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred.load(Ordering::Acquire) != 0
+    }
+
+    /// Registers a publisher that is about to wait: the caller then announces on its `room`, looks
+    /// once more, sleeps, and ends with [`stop_waiting`](Self::stop_waiting).
+    pub(crate) fn start_waiting(&self, room: &Arc<Room>) {
+        self.waiters.lock().push(Arc::clone(room));
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes the registration back.
+    pub(crate) fn stop_waiting(&self, room: &Arc<Room>) {
+        self.waiters.lock().retain(|other| !Arc::ptr_eq(other, room));
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Wakes every publisher that waits here, whatever for.
+    #[cold]
+    pub(crate) fn wake_waiters(&self) {
+        for room in self.waiters.lock().iter() {
+            room.wake();
+        }
+    }
+
+    /// For the closer, after the gate moved and the heavy barrier: waits until nobody holds a place
+    /// without having pushed. A worker may hold places for the length of a batch; `idle` says that it
+    /// is worth waiting on.
+    pub(crate) fn wait_settled(&self, mut go_on: impl FnMut() -> bool) {
+        let mut spins = 0_u32;
+        while self.credit.load(Ordering::Acquire) + self.queue.len() < self.capacity() && go_on() {
+            spins += 1;
+            if spins.is_multiple_of(64) {
+                thread::yield_now();
+            } else {
+                spin_loop();
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Inbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("depth", &self.depth())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,405 @@
+//! Publishing on a worker's own thread: never waits (PD5).
+//!
+//! **publish** → route → lane → worker → handler → outcome
+//!
+//! A handler's context publishes through the worker's [`WorkerOut`]: the worker's own events go into a
+//! queue of its own, others' into lanes between workers, what does not fit into the spill.
+
+use super::parcel::{Parcel, pools_in};
+use super::publisher::{Lent, OutLane};
+use super::spill::Spill;
+use super::tracked::Tracker;
+use super::{Admission, Options, PublishError, Receipt};
+use crate::event::{Class, Event, EventId, Head, SequenceLease, Settle, Slot};
+use crate::lane::{CLASS_COUNT, GateState};
+use crate::route::{Fabric, PublisherState, pick};
+use crate::sync::Arc;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+thread_local! {
+    /// The quick question, for every publish; the answer is nearly always no.
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    static CURRENT: RefCell<Option<Rc<WorkerOut>>> = const { RefCell::new(None) };
+}
+
+/// Whether the calling thread is at work for some engine.
+#[inline(always)]
+pub(crate) fn is_worker_thread() -> bool {
+    IS_WORKER.get()
+}
+
+/// Gives `f` the worker of this engine whose thread this is, if it is one's.
+pub(crate) fn current<R>(fabric: &Arc<Fabric>, f: impl FnOnce(Option<&WorkerOut>) -> R) -> R {
+    if !is_worker_thread() {
+        return f(None);
+    }
+    let worker = CURRENT.with(|current| current.borrow().clone());
+    f(worker
+        .as_deref()
+        .filter(|worker| Arc::ptr_eq(&worker.fabric, fabric)))
+}
+
+/// Makes the calling thread a worker's until the guard goes; used around a whole run, or one poll.
+pub(crate) struct OnThread {
+    before: (bool, Option<Rc<WorkerOut>>),
+}
+
+impl OnThread {
+    pub(crate) fn enter(worker: &Rc<WorkerOut>) -> Self {
+        Self {
+            before: (
+                IS_WORKER.replace(true),
+                CURRENT.with(|current| current.replace(Some(Rc::clone(worker)))),
+            ),
+        }
+    }
+}
+
+impl Drop for OnThread {
+    fn drop(&mut self) {
+        IS_WORKER.set(self.before.0);
+        CURRENT.with(|current| *current.borrow_mut() = self.before.1.take());
+    }
+}
+
+/// The event that is being handled, as far as what it causes inherits from it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cause {
+    pub(crate) stamp: u64,
+    pub(crate) sequence: u64,
+    pub(crate) correlation: u128,
+    /// 0: derived from stamp and sequence.
+    pub(crate) explicit_id: u128,
+}
+
+impl Cause {
+    #[inline(always)]
+    pub(crate) fn of(head: &Head) -> Self {
+        Self {
+            stamp: head.stamp,
+            sequence: head.sequence,
+            correlation: head.correlation.get(),
+            explicit_id: match &head.extras {
+                None => 0,
+                Some(extras) => extras.id.map_or(0, EventId::as_u128),
+            },
+        }
+    }
+}
+
+/// The publishing side of one worker.
+#[derive(Debug)]
+pub(crate) struct WorkerOut {
+    fabric: Arc<Fabric>,
+    worker: usize,
+    state: Arc<PublisherState>,
+    queues: RefCell<Queues>,
+    cause: Cell<Option<Cause>>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    /// Lanes to other workers, by worker and class.
+    lanes: Box<[Option<OutLane>]>,
+    /// Events for this very worker, by class.
+    own: [VecDeque<Slot>; CLASS_COUNT],
+    spill: Spill,
+    lease: SequenceLease,
+    turn: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Own,
+    Lane(usize),
+    Shared(usize),
+    SpillLane(usize),
+    SpillShared(usize),
+}
+
+impl WorkerOut {
+    pub(crate) fn new(fabric: Arc<Fabric>, worker: usize) -> Self {
+        let state = Arc::new(PublisherState::new());
+        fabric.enlist(&state);
+        Self {
+            worker,
+            state,
+            queues: RefCell::new(Queues {
+                lanes: (0..fabric.ports.len() * CLASS_COUNT).map(|_| None).collect(),
+                own: Default::default(),
+                spill: Spill::new(fabric.spill_max),
+                lease: SequenceLease::default(),
+                turn: 0,
+            }),
+            cause: Cell::new(None),
+            fabric,
+        }
+    }
+
+    /// What is published from here on is caused by this event.
+    #[inline(always)]
+    pub(crate) fn set_cause(&self, cause: Option<Cause>) {
+        self.cause.set(cause);
+    }
+
+    /// Fills in correlation and causation where nothing was said.
+    pub(crate) fn inherit<E>(&self, parcel: &mut Parcel<E>) {
+        let Some(cause) = self.cause.get() else {
+            return;
+        };
+        let id = match cause.explicit_id {
+            0 => EventId::derive(&self.fabric.clock, cause.stamp, cause.sequence).as_u128(),
+            id => id,
+        };
+        if parcel.causation == 0 {
+            parcel.causation = id;
+        }
+        if parcel.correlation == 0 {
+            parcel.correlation = if cause.correlation == 0 {
+                id
+            } else {
+                cause.correlation
+            };
+        }
+    }
+
+    /// Publishes from a handler, with something special said about the event.
+    pub(crate) fn publish_options<E: Event>(
+        &self,
+        event: E,
+        class: Class,
+        admission: Admission,
+        options: Options,
+    ) -> Result<(), PublishError<E>> {
+        let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
+        parcel.set(options, None);
+        self.publish(parcel, admission, None)
+    }
+
+    /// Publishes from a handler, with a receipt.
+    pub(crate) fn publish_tracked<E: Event>(
+        &self,
+        event: E,
+        class: Class,
+    ) -> Result<Receipt, PublishError<E>> {
+        let tracker = Tracker::new(0);
+        let settle: Arc<dyn Settle> = Arc::<Tracker>::clone(&tracker);
+        let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
+        parcel.set(Options::new(), Some(settle));
+        self.publish(parcel, Admission::Block, Some(&tracker))?;
+        Ok(Receipt(tracker))
+    }
+
+    /// Publishes from a handler.
+    pub(crate) fn publish<E: Event>(
+        &self,
+        mut parcel: Parcel<E>,
+        admission: Admission,
+        tracker: Option<&Arc<Tracker>>,
+    ) -> Result<(), PublishError<E>> {
+        self.inherit(&mut parcel);
+        let fabric = &self.fabric;
+        let pools = fabric.routes.pools(parcel.event_type.index());
+        if pools == 0 {
+            self.state.note_unhandled();
+            if let Some(tracker) = tracker {
+                tracker.expect_pools(0);
+            }
+            return if fabric.no_handler_is_error {
+                Err(PublishError::NoHandler(parcel.event))
+            } else {
+                Ok(())
+            };
+        }
+        let mut queues = self.queues.borrow_mut();
+        let queues = &mut *queues;
+        let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+        let mut is_full = false;
+        for pool in pools_in(pools) {
+            match self.place(queues, pool, &parcel) {
+                Some(place) => places.push(place),
+                None => is_full = true,
+            }
+        }
+        let spilled = places
+            .iter()
+            .filter(|place| matches!(place, Place::SpillLane(_) | Place::SpillShared(_)))
+            .count();
+        let is_full = is_full || !queues.spill.has_room(spilled);
+        self.state.busy.enter(fabric.barrier);
+        let is_shut = fabric.gate.state() == GateState::Shut;
+        if is_shut || is_full {
+            self.state.busy.leave();
+            for place in places {
+                if let Place::Shared(pool) = place
+                    && let Some(queue) = fabric.shared_queue(pool, parcel.class)
+                {
+                    queue.give_back(1, fabric.barrier);
+                }
+            }
+            if is_shut {
+                return Err(PublishError::Closed(parcel.event));
+            }
+            return match admission {
+                Admission::Lossy if fabric.lossy[parcel.class.index()] => {
+                    self.state.note_dropped();
+                    if let Some(tracker) = tracker {
+                        tracker.expect_pools(0);
+                    }
+                    Ok(())
+                }
+                Admission::Fail | Admission::Lossy => Err(PublishError::Full(parcel.event)),
+                Admission::Block | Admission::BlockFor(_) => {
+                    Err(PublishError::WouldDeadlock(parcel.event))
+                }
+            };
+        }
+        if let Some(tracker) = tracker {
+            tracker.expect_pools(places.len());
+        }
+        let class = parcel.class;
+        let sequence = queues.lease.next();
+        parcel.put(sequence, places, |place, slot| match place {
+            Place::Own => queues.own[class.index()].push_back(slot),
+            Place::Lane(index) => {
+                let Some(lane) = &mut queues.lanes[index] else {
+                    unreachable!("a lane with room is open");
+                };
+                let pushed = lane.tx.push_with(|place| slot.move_to(place));
+                assert!(pushed, "the room was there and nobody else pushes (L1)");
+                fabric.ring(&lane.port, class);
+            }
+            Place::Shared(pool) => {
+                if let Some(queue) = fabric.shared_queue(pool, class) {
+                    queue.push(slot);
+                    fabric.ring_pool(pool, class);
+                }
+            }
+            Place::SpillLane(index) => queues.spill.push_own(index, slot),
+            Place::SpillShared(pool) => queues.spill.push_shared(fabric, pool, slot),
+        });
+        self.state.note_published(1);
+        self.state.busy.leave();
+        Ok(())
+    }
+
+    fn place<E>(&self, queues: &mut Queues, pool: usize, parcel: &Parcel<E>) -> Option<Place> {
+        let fabric = &self.fabric;
+        if let Some(queue) = fabric.shared_queue(pool, parcel.class) {
+            return Some(if !queue.is_deferred() && queue.reserve() {
+                Place::Shared(pool)
+            } else {
+                Place::SpillShared(pool)
+            });
+        }
+        let info = &fabric.pools[pool];
+        let offset = match parcel.key {
+            Some(hash) => pick(hash, info.count),
+            None => {
+                queues.turn = queues.turn.wrapping_add(1);
+                queues.turn % info.count
+            }
+        };
+        let worker = (info.first + offset) as usize;
+        if worker == self.worker {
+            return (queues.own[parcel.class.index()].len() < fabric.spill_max)
+                .then_some(Place::Own);
+        }
+        let index = worker * CLASS_COUNT + parcel.class.index();
+        let lane = queues.lanes[index].get_or_insert_with(|| {
+            OutLane::open(fabric, worker, parcel.class, &self.state, true)
+        });
+        if lane.has_room() && !queues.spill.waits_for_own(index) {
+            Some(Place::Lane(index))
+        } else {
+            lane.tx.note_full();
+            Some(Place::SpillLane(index))
+        }
+    }
+
+    /// Whether the spill takes one more; for publishers that are used on this thread.
+    pub(crate) fn can_spill(&self) -> bool {
+        self.queues.borrow().spill.has_room(1)
+    }
+
+    pub(crate) fn holds_lent(&self, lent: &Arc<Lent>) -> bool {
+        self.queues.borrow().spill.holds_lent(lent)
+    }
+
+    pub(crate) fn borrow_lane(&self, lane: OutLane, class: Class, lent: &Arc<Lent>) {
+        self.queues.borrow_mut().spill.borrow_lane(lane, class, lent);
+    }
+
+    pub(crate) fn spill_lent(&self, lent: &Arc<Lent>, slot: Slot) {
+        self.queues.borrow_mut().spill.push_lent(lent, slot);
+    }
+
+    pub(crate) fn spill_inbox(&self, worker: usize, slot: Slot) {
+        self.queues
+            .borrow_mut()
+            .spill
+            .push_inbox(&self.fabric, worker, slot);
+    }
+
+    pub(crate) fn spill_shared(&self, pool: usize, slot: Slot) {
+        self.queues
+            .borrow_mut()
+            .spill
+            .push_shared(&self.fabric, pool, slot);
+    }
+
+    /// The bracket around a push from this thread that goes around the worker's own lanes.
+    pub(crate) fn state(&self) -> &PublisherState {
+        &self.state
+    }
+
+    /// Moves on what the spill can; says whether anything moved.
+    pub(crate) fn flush(&self) -> bool {
+        let mut queues = self.queues.borrow_mut();
+        let Queues { spill, lanes, .. } = &mut *queues;
+        !spill.is_empty() && spill.flush(&self.fabric, lanes)
+    }
+
+    pub(crate) fn is_spilling(&self) -> bool {
+        !self.queues.borrow().spill.is_empty()
+    }
+
+    pub(crate) fn spilled(&self) -> usize {
+        self.queues.borrow().spill.count()
+    }
+
+    /// The next of the worker's own events of a class.
+    #[inline(always)]
+    pub(crate) fn take_own(&self, class: usize) -> Option<Slot> {
+        self.queues.borrow_mut().own[class].pop_front()
+    }
+
+    #[inline(always)]
+    pub(crate) fn own_waiting(&self, class: usize) -> usize {
+        self.queues.borrow().own[class].len()
+    }
+
+    /// Everything that is still here, for the end of the worker.
+    pub(crate) fn drain(&self, mut each: impl FnMut(Slot)) {
+        let mut rest = Vec::new();
+        {
+            let mut queues = self.queues.borrow_mut();
+            let Queues { spill, own, .. } = &mut *queues;
+            spill.drain(&self.fabric, |slot| rest.push(slot));
+            for queue in own {
+                rest.extend(queue.drain(..));
+            }
+        }
+        for slot in rest {
+            each(slot);
+        }
+    }
+
+    /// The worker is gone.
+    pub(crate) fn retire(&self) {
+        self.fabric.retire(&self.state);
+    }
+}

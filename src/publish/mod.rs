@@ -1,0 +1,33 @@
+//! Getting events in: admitted to every pool that wants them, or handed back.
+//!
+//! **publish** → route → lane → worker → handler → outcome
+//!
+//! Three ways in, one promise (PD1). A [`Publisher`] belongs to one thread and has private lanes. A
+//! [`Handle`](crate::Handle) publishes by `&self` through the workers' shared inboxes. A handler's
+//! [`Context`](crate::Context) publishes on the worker's own thread, and never waits (PD5).
+
+mod admission;
+mod error;
+mod local;
+mod parcel;
+mod publisher;
+mod shared;
+mod spill;
+mod tracked;
+
+pub use admission::{Admission, Options};
+pub use error::{BatchError, PublishError};
+pub(crate) use local::{Cause, OnThread, WorkerOut, current, is_worker_thread};
+pub(crate) use parcel::Parcel;
+pub use publisher::Publisher;
+pub(crate) use shared::publish_shared;
+pub(crate) use tracked::Tracker;
+pub use tracked::{Deliveries, Receipt};
+
+/// What became of one try to publish.
+pub(crate) enum Refusal<E> {
+    /// No room now.
+    Full(E),
+    /// Handed back for good.
+    Final(PublishError<E>),
+}

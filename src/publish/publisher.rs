@@ -1,0 +1,696 @@
+//! A publisher of one thread, with private lanes.
+//!
+//! **publish** → route → lane → worker → handler → outcome
+//!
+//! Lanes are made at their first use: one for each worker and class. The fast path is one function,
+//! [`Publisher::publish`] for a type with one pool, on a lane that is open and has room; whatever is
+//! rarer goes through [`Publisher::send`], which is out of line.
+
+use super::parcel::{Parcel, pools_in};
+use super::tracked::Tracker;
+use super::{Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread};
+use crate::event::{Class, Event, EventType, Head, SequenceLease, Settle, Slot};
+use crate::lane::{CLASS_COUNT, GateState, LaneTx, lane};
+use crate::route::{Attached, Control, Fabric, PublisherState, WorkerPort, pick};
+use crate::sync::{Arc, Barrier, Mutex, clock, spin_loop, thread};
+use smallvec::SmallVec;
+use std::fmt;
+
+/// Spins on a full lane before the publisher sleeps: parking is dear.
+const FULL_SPINS: u32 = 2_000;
+/// Events without a key that go to one worker before another is considered.
+const UNKEYED_RUN: u32 = 32;
+/// Events of a batch that are put into lanes under one bracket.
+const BATCH_GROUP: usize = 64;
+
+/// The sending end of a lane, and the bell behind it.
+#[derive(Debug)]
+pub(crate) struct OutLane {
+    pub(crate) tx: LaneTx<Slot>,
+    pub(crate) port: Arc<WorkerPort>,
+}
+
+impl OutLane {
+    /// Makes a lane to a worker and sends the other end there.
+    pub(crate) fn open(
+        fabric: &Fabric,
+        worker: usize,
+        class: Class,
+        state: &PublisherState,
+        from_worker: bool,
+    ) -> Self {
+        let port = Arc::clone(&fabric.ports[worker]);
+        let (tx, rx) = lane(fabric.lane_capacity, Arc::clone(&state.room));
+        port.send(
+            Control::Attach(Attached {
+                lane: rx,
+                class,
+                from_worker,
+            }),
+            fabric.barrier,
+        );
+        Self { tx, port }
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_room(&self) -> bool {
+        self.tx.known_credit() > 0 || self.tx.credit() > 0
+    }
+}
+
+/// A lane that is away in a worker's spill, and the place it comes back to.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    back: Mutex<Option<OutLane>>,
+    state: Arc<PublisherState>,
+}
+
+impl Lent {
+    /// The spill is done with the lane.
+    pub(crate) fn give_back(&self, lane: OutLane, barrier: Barrier) {
+        lane.tx.stats().set_wanted(false);
+        *self.back.lock() = Some(lane);
+        self.state.room.released(barrier);
+    }
+}
+
+/// One place in a publisher's table of lanes.
+#[derive(Debug, Default)]
+enum Entry {
+    /// Never used.
+    #[default]
+    Closed,
+    Open(OutLane),
+    Lent(Arc<Lent>),
+}
+
+/// Publishes events from one thread.
+///
+/// Owned, `Send`, and used through `&mut`: each publisher has a private ring to every worker and class
+/// it has used, so publishers never contend. Events of one publisher, one key and one class are handled
+/// in the order of publishing (PD2). Make one per thread with [`Handle::publisher`](crate::Handle::publisher)
+/// and keep it: lanes are made at their first use (256 KiB each by default).
+pub struct Publisher {
+    fabric: Arc<Fabric>,
+    state: Arc<PublisherState>,
+    /// By worker and class.
+    lanes: Box<[Entry]>,
+    lease: SequenceLease,
+    class: Class,
+    admission: Admission,
+    /// For events without a key: the present worker, by pool, and how many more it gets.
+    runs: Box<[Run]>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    worker: u32,
+    left: u32,
+}
+
+/// Where one share of an event goes.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Lane(usize),
+    Shared(usize),
+    SpillLent(usize),
+    SpillShared(usize),
+}
+
+impl Publisher {
+    pub(crate) fn new(fabric: Arc<Fabric>) -> Self {
+        let state = Arc::new(PublisherState::new());
+        fabric.enlist(&state);
+        Self {
+            lanes: (0..fabric.ports.len() * CLASS_COUNT)
+                .map(|_| Entry::default())
+                .collect(),
+            runs: vec![Run::default(); fabric.pools.len()].into_boxed_slice(),
+            lease: SequenceLease::default(),
+            class: Class::default(),
+            admission: Admission::default(),
+            state,
+            fabric,
+        }
+    }
+
+    /// The class of events about which nothing else is said; normal at first.
+    pub fn set_class(&mut self, class: Class) {
+        self.class = class;
+    }
+
+    /// What to do when there is no room; [`Admission::Block`] at first.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
+    /// Publishes an event. Returns once it is admitted to every pool that has a subscription of its
+    /// type.
+    ///
+    /// # Errors
+    /// The event comes back inside: no room (by the publisher's [`Admission`]), or the engine stops.
+    ///
+    /// # Panics
+    /// If the event's `key` does; nothing is published then.
+    #[inline]
+    pub fn publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
+        let stamp = self.fabric.clock.raw();
+        match self.publish_fast(event, stamp) {
+            Ok(()) => Ok(()),
+            Err(event) => self.publish_slow(event, stamp),
+        }
+    }
+
+    /// The way of nearly every event; hands it back if anything about it is special.
+    #[inline(always)]
+    fn publish_fast<E: Event>(&mut self, event: E, stamp: u64) -> Result<(), E> {
+        let event_type = EventType::<E>::of();
+        let pools = self.fabric.routes.pools(event_type.index());
+        if !pools.is_power_of_two() || is_worker_thread() {
+            return Err(event);
+        }
+        let key = event.key().hash();
+        let pool = pools.trailing_zeros() as usize;
+        let Some(hash) = key else { return Err(event) };
+        let info = &self.fabric.pools[pool];
+        let worker = (info.first + pick(hash, info.count)) as usize;
+        let class = self.class;
+        let Entry::Open(lane) = &mut self.lanes[worker * CLASS_COUNT + class.index()] else {
+            return Err(event);
+        };
+        if !lane.has_room() {
+            return Err(event);
+        }
+        let barrier = self.fabric.barrier;
+        self.state.busy.enter(barrier);
+        if !self.fabric.gate.is_open() {
+            self.state.busy.leave();
+            return Err(event);
+        }
+        let head = Head {
+            key_hash: hash,
+            stamp,
+            sequence: self.lease.next(),
+            ..Head::default()
+        };
+        let pushed = lane
+            .tx
+            .push_with(|slot| Slot::write(slot, event_type, class, true, head, event));
+        assert!(pushed, "the room was there and nobody else pushes (L1)");
+        self.state.note_published(1);
+        self.state.busy.leave();
+        self.fabric.ring(&lane.port, class);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn publish_slow<E: Event>(&mut self, event: E, stamp: u64) -> Result<(), PublishError<E>> {
+        let parcel = Parcel::new(event, self.class, stamp);
+        self.send(parcel, self.admission, None)
+            .map_err(|refused| refused.map(|parcel| parcel.event))
+    }
+
+    /// Publishes an event, or hands it back at once if there is no room.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), without waiting.
+    pub fn try_publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
+        let stamp = self.fabric.clock.raw();
+        match self.publish_fast(event, stamp) {
+            Ok(()) => Ok(()),
+            Err(event) => {
+                let parcel = Parcel::new(event, self.class, stamp);
+                self.send(parcel, Admission::Fail, None)
+                    .map_err(|refused| refused.map(|parcel| parcel.event))
+            }
+        }
+    }
+
+    /// Publishes an event about which something special is said.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_with<E: Event>(
+        &mut self,
+        event: E,
+        options: Options,
+    ) -> Result<(), PublishError<E>> {
+        let class = options.class.unwrap_or(self.class);
+        let admission = options.admission.unwrap_or(self.admission);
+        let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
+        parcel.set(options, None);
+        self.send(parcel, admission, None)
+            .map_err(|refused| refused.map(|parcel| parcel.event))
+    }
+
+    /// Publishes an event and keeps a receipt that tells how each delivery ended; one allocation more.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
+        let tracker = Tracker::new(0);
+        let mut parcel = Parcel::new(event, self.class, self.fabric.clock.raw());
+        let settle: Arc<dyn Settle> = Arc::<Tracker>::clone(&tracker);
+        parcel.set(Options::new(), Some(settle));
+        self.send(parcel, self.admission, Some(&tracker))
+            .map_err(|refused| refused.map(|parcel| parcel.event))?;
+        Ok(Receipt(tracker))
+    }
+
+    /// Publishes many events with one stamp and one bell for each group of them.
+    ///
+    /// # Errors
+    /// The batch stops at the first event that is refused; everything that was not published is inside
+    /// the error, in order.
+    pub fn publish_batch<E, I>(&mut self, events: I) -> Result<usize, BatchError<E, I::IntoIter>>
+    where
+        E: Event,
+        I: IntoIterator<Item = E>,
+    {
+        let mut events = events.into_iter();
+        let mut published = 0;
+        let mut group: Vec<(E, Option<u64>)> = Vec::with_capacity(BATCH_GROUP);
+        loop {
+            // Pulled, and asked for their keys, outside the bracket: both are the user's code.
+            group.extend(events.by_ref().take(BATCH_GROUP).map(|event| {
+                let key = event.key().hash();
+                (event, key)
+            }));
+            if group.is_empty() {
+                return Ok(published);
+            }
+            let stamp = self.fabric.clock.raw();
+            let mut pulled = group.drain(..);
+            loop {
+                let (done, stopped_at) = self.put_group(&mut pulled, stamp);
+                published += done;
+                let Some(event) = stopped_at else { break };
+                if let Err(refused) = self.publish_slow(event, stamp) {
+                    return Err(BatchError {
+                        published,
+                        refused,
+                        pulled: pulled.map(|(event, _)| event).collect(),
+                        rest: events,
+                    });
+                }
+                published += 1;
+            }
+        }
+    }
+
+    /// Puts events into lanes under one bracket, until one of them is special.
+    #[inline]
+    fn put_group<E: Event>(
+        &mut self,
+        group: &mut impl Iterator<Item = (E, Option<u64>)>,
+        stamp: u64,
+    ) -> (usize, Option<E>) {
+        let event_type = EventType::<E>::of();
+        let pools = self.fabric.routes.pools(event_type.index());
+        let class = self.class;
+        let mut done = 0;
+        let mut touched: u64 = 0;
+        let mut stopped_at = None;
+        let plain = pools.is_power_of_two() && !is_worker_thread();
+        self.state.busy.enter(self.fabric.barrier);
+        let open = plain && self.fabric.gate.is_open();
+        for (event, key) in group.by_ref() {
+            let (true, Some(hash)) = (open, key) else {
+                stopped_at = Some(event);
+                break;
+            };
+            let info = &self.fabric.pools[pools.trailing_zeros() as usize];
+            let offset = pick(hash, info.count);
+            let worker = (info.first + offset) as usize;
+            let Entry::Open(lane) = &mut self.lanes[worker * CLASS_COUNT + class.index()] else {
+                stopped_at = Some(event);
+                break;
+            };
+            if offset >= u64::BITS || !lane.has_room() {
+                stopped_at = Some(event);
+                break;
+            }
+            let head = Head {
+                key_hash: hash,
+                stamp,
+                sequence: self.lease.next(),
+                ..Head::default()
+            };
+            let pushed = lane
+                .tx
+                .push_with(|slot| Slot::write(slot, event_type, class, true, head, event));
+            assert!(pushed, "the room was there and nobody else pushes (L1)");
+            touched |= 1 << offset;
+            done += 1;
+        }
+        self.state.note_published(done as u64);
+        self.state.busy.leave();
+        if touched != 0 {
+            let first = self.fabric.pools[pools.trailing_zeros() as usize].first as usize;
+            for offset in pools_in(touched) {
+                self.fabric.ring(&self.fabric.ports[first + offset], class);
+            }
+        }
+        (done, stopped_at)
+    }
+
+    /// The general way: several pools, no pool, no key, a lane to open, no room, a worker's thread.
+    #[inline(never)]
+    fn send<E: Event>(
+        &mut self,
+        mut parcel: Parcel<E>,
+        admission: Admission,
+        tracker: Option<&Arc<Tracker>>,
+    ) -> Result<(), PublishError<Parcel<E>>> {
+        current(&self.fabric, |worker| {
+            if let Some(worker) = worker {
+                worker.inherit(&mut parcel);
+            }
+        });
+        let mut deadline = None;
+        loop {
+            parcel = match self.try_send(parcel, tracker) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Final(error)) => return Err(error),
+                Err(Refusal::Full(parcel)) => parcel,
+            };
+            let on_worker = is_worker_thread();
+            match admission {
+                Admission::Lossy if self.fabric.lossy[parcel.class.index()] => {
+                    self.state.note_dropped();
+                    if let Some(tracker) = tracker {
+                        tracker.expect_pools(0);
+                    }
+                    return Ok(());
+                }
+                Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel)),
+                _ if on_worker => return Err(PublishError::WouldDeadlock(parcel)),
+                Admission::Block => self.wait(&parcel, None),
+                Admission::BlockFor(limit) => {
+                    let until = *deadline.get_or_insert_with(|| clock::deadline(limit));
+                    if until.is_some_and(|until| clock::left(until).is_zero()) {
+                        return Err(PublishError::Full(parcel));
+                    }
+                    self.wait(&parcel, until);
+                }
+            }
+        }
+    }
+
+    /// One try: a place in every pool first, then all of them together, which cannot fail.
+    fn try_send<E: Event>(
+        &mut self,
+        parcel: Parcel<E>,
+        tracker: Option<&Arc<Tracker>>,
+    ) -> Result<(), Refusal<Parcel<E>>> {
+        let fabric = Arc::clone(&self.fabric);
+        let pools = fabric.routes.pools(parcel.event_type.index());
+        if pools == 0 && fabric.gate.is_open() {
+            self.state.note_unhandled();
+            if let Some(tracker) = tracker {
+                tracker.expect_pools(0);
+            }
+            return if fabric.no_handler_is_error {
+                Err(Refusal::Final(PublishError::NoHandler(parcel)))
+            } else {
+                Ok(())
+            };
+        }
+        let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+        let mut is_full = false;
+        for pool in pools_in(pools) {
+            match self.place(pool, parcel.class, parcel.key) {
+                Some(place) => places.push(place),
+                None => {
+                    is_full = true;
+                    break;
+                }
+            }
+        }
+        self.state.busy.enter(fabric.barrier);
+        let allowed = match fabric.gate.state() {
+            GateState::Open => true,
+            GateState::Draining => current(&fabric, |worker| worker.is_some()),
+            GateState::Shut => false,
+        };
+        if !allowed || is_full {
+            self.state.busy.leave();
+            for place in places {
+                if let Place::Shared(pool) = place
+                    && let Some(queue) = fabric.shared_queue(pool, parcel.class)
+                {
+                    queue.give_back(1, fabric.barrier);
+                }
+            }
+            return Err(if allowed {
+                Refusal::Full(parcel)
+            } else {
+                Refusal::Final(PublishError::Closed(parcel))
+            });
+        }
+        if let Some(tracker) = tracker {
+            tracker.expect_pools(places.len());
+        }
+        let class = parcel.class;
+        let sequence = self.lease.next();
+        let bells = places.clone();
+        parcel.put(sequence, places, |place, slot| self.put(&fabric, place, slot));
+        self.state.note_published(1);
+        self.state.busy.leave();
+        for place in bells {
+            match place {
+                Place::Lane(index) => fabric.ring(&fabric.ports[index / CLASS_COUNT], class),
+                Place::Shared(pool) => fabric.ring_pool(pool, class),
+                Place::SpillLent(_) | Place::SpillShared(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A place for one share in this pool; `None` if there is none now.
+    fn place(&mut self, pool: usize, class: Class, key: Option<u64>) -> Option<Place> {
+        let fabric = Arc::clone(&self.fabric);
+        if let Some(queue) = fabric.shared_queue(pool, class) {
+            if !queue.is_deferred() && queue.reserve() {
+                return Some(Place::Shared(pool));
+            }
+            return current(&fabric, |worker| {
+                worker
+                    .is_some_and(|worker| worker.can_spill())
+                    .then_some(Place::SpillShared(pool))
+            });
+        }
+        let index = self.lane_index(pool, class, key);
+        self.take_back(index);
+        if let Entry::Closed = &self.lanes[index] {
+            self.lanes[index] = Entry::Open(OutLane::open(
+                &fabric,
+                index / CLASS_COUNT,
+                class,
+                &self.state,
+                false,
+            ));
+        }
+        match &mut self.lanes[index] {
+            Entry::Open(lane) => {
+                if lane.has_room() {
+                    return Some(Place::Lane(index));
+                }
+                lane.tx.note_full();
+                // On a worker's thread the lane moves into that worker's spill.
+                let can_spill = current(&fabric, |worker| {
+                    worker.is_some_and(|worker| worker.can_spill())
+                });
+                if !can_spill {
+                    return None;
+                }
+                let lent = Arc::new(Lent {
+                    back: Mutex::new(None),
+                    state: Arc::clone(&self.state),
+                });
+                let entry =
+                    std::mem::replace(&mut self.lanes[index], Entry::Lent(Arc::clone(&lent)));
+                if let Entry::Open(lane) = entry {
+                    current(&fabric, |worker| {
+                        if let Some(worker) = worker {
+                            worker.borrow_lane(lane, class, &lent);
+                        }
+                    });
+                }
+                Some(Place::SpillLent(index))
+            }
+            // Away: only the worker that has it may add to what waits.
+            Entry::Lent(lent) => current(&fabric, |worker| {
+                worker
+                    .is_some_and(|worker| worker.can_spill() && worker.holds_lent(lent))
+                    .then_some(Place::SpillLent(index))
+            }),
+            Entry::Closed => unreachable!("opened above"),
+        }
+    }
+
+    /// Takes a lent lane back if its worker is done with it.
+    fn take_back(&mut self, index: usize) {
+        if let Entry::Lent(lent) = &self.lanes[index] {
+            let back = lent.back.lock().take();
+            if let Some(lane) = back {
+                self.lanes[index] = Entry::Open(lane);
+            }
+        }
+    }
+
+    fn put(&mut self, fabric: &Arc<Fabric>, place: Place, slot: Slot) {
+        match place {
+            Place::Lane(index) => {
+                let Entry::Open(lane) = &mut self.lanes[index] else {
+                    unreachable!("a lane with room stays open");
+                };
+                let pushed = lane.tx.push_with(|place| slot.move_to(place));
+                assert!(pushed, "the room was there and nobody else pushes (L1)");
+            }
+            Place::Shared(pool) => {
+                if let Some(queue) = fabric.shared_queue(pool, slot.class()) {
+                    queue.push(slot);
+                }
+            }
+            Place::SpillLent(index) => {
+                let Entry::Lent(lent) = &self.lanes[index] else {
+                    unreachable!("a lent lane stays away while its worker is here");
+                };
+                current(fabric, |worker| match worker {
+                    Some(worker) => worker.spill_lent(lent, slot),
+                    None => unreachable!("the place was found on a worker's thread"),
+                });
+            }
+            Place::SpillShared(pool) => current(fabric, |worker| match worker {
+                Some(worker) => worker.spill_shared(pool, slot),
+                None => unreachable!("the place was found on a worker's thread"),
+            }),
+        }
+    }
+
+    /// The lane for a key, or for no key the one that is known to have the most room.
+    fn lane_index(&mut self, pool: usize, class: Class, key: Option<u64>) -> usize {
+        let info = &self.fabric.pools[pool];
+        let (first, count) = (info.first, info.count);
+        let offset = match key {
+            Some(hash) => pick(hash, count),
+            None => {
+                let mut run = self.runs[pool];
+                if run.left == 0 {
+                    run.worker = (0..count)
+                        .map(|step| (run.worker + 1 + step) % count)
+                        .max_by_key(|&worker| {
+                            let index = (first + worker) as usize * CLASS_COUNT + class.index();
+                            // The first of equals: counted down from the next worker in turn.
+                            let turn = (run.worker + count - worker) % count;
+                            (self.known_credit(index), turn)
+                        })
+                        .unwrap_or(0);
+                    run.left = UNKEYED_RUN;
+                }
+                run.left -= 1;
+                self.runs[pool] = run;
+                run.worker
+            }
+        };
+        let index = (first + offset) as usize * CLASS_COUNT + class.index();
+        if key.is_none()
+            && let Entry::Open(lane) = &self.lanes[index]
+        {
+            if lane.tx.known_credit() < self.fabric.lane_capacity / 2 {
+                // Reads the worker's line once for each half of the ring, and learns what is free.
+                lane.tx.credit();
+            }
+            if lane.tx.known_credit() == 0 {
+                // Full: look for another next time.
+                self.runs[pool].left = 0;
+            }
+        }
+        index
+    }
+
+    fn known_credit(&self, index: usize) -> usize {
+        match &self.lanes[index] {
+            Entry::Closed => self.fabric.lane_capacity,
+            Entry::Open(lane) => lane.tx.known_credit(),
+            Entry::Lent(_) => 0,
+        }
+    }
+
+    /// Waits until one of the event's destinations may have room, or for the gate, or the deadline.
+    fn wait<E: Event>(&mut self, parcel: &Parcel<E>, until: Option<std::time::Instant>) {
+        let fabric = Arc::clone(&self.fabric);
+        let pools = fabric.routes.pools(parcel.event_type.index());
+        for spins in 0..FULL_SPINS {
+            if self.may_have_room(pools, parcel, fabric.lane_capacity / 8) || !fabric.gate.is_open()
+            {
+                return;
+            }
+            if spins % 64 == 63 {
+                thread::yield_now();
+            } else {
+                spin_loop();
+            }
+        }
+        let queues: SmallVec<[_; 4]> = pools_in(pools)
+            .filter_map(|pool| fabric.shared_queue(pool, parcel.class))
+            .collect();
+        for queue in &queues {
+            queue.start_waiting(&self.state.room);
+        }
+        self.state.room.announce(fabric.barrier);
+        if self.may_have_room(pools, parcel, 1) || !fabric.gate.is_open() {
+            self.state.room.cancel();
+        } else {
+            self.state.room.sleep(until.map(clock::left));
+        }
+        for queue in &queues {
+            queue.stop_waiting(&self.state.room);
+        }
+    }
+
+    /// Whether every destination of the event may have room for it by now; an event without a key may
+    /// go to any worker, so any room will do.
+    fn may_have_room<E: Event>(&mut self, pools: u64, parcel: &Parcel<E>, slots: usize) -> bool {
+        let slots = slots.max(1);
+        pools_in(pools).all(|pool| {
+            if let Some(queue) = self.fabric.shared_queue(pool, parcel.class) {
+                return queue.has_room();
+            }
+            let info = &self.fabric.pools[pool];
+            let (first, count) = (info.first, info.count);
+            let candidates = match parcel.key {
+                Some(hash) => {
+                    let worker = first + pick(hash, count);
+                    worker..worker + 1
+                }
+                None => first..first + count,
+            };
+            candidates.into_iter().any(|worker| {
+                let index = worker as usize * CLASS_COUNT + parcel.class.index();
+                self.take_back(index);
+                match &self.lanes[index] {
+                    Entry::Closed => true,
+                    Entry::Open(lane) => lane.tx.credit() >= slots,
+                    Entry::Lent(_) => false,
+                }
+            })
+        })
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.fabric.retire(&self.state);
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("class", &self.class)
+            .field("admission", &self.admission)
+            .finish_non_exhaustive()
+    }
+}

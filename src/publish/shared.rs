@@ -1,0 +1,225 @@
+//! Publishing by `&self`, from anywhere, through the workers' inboxes.
+//!
+//! **publish** → route → lane → worker → handler → outcome
+//!
+//! Dearer than a private lane (a shared line or two per event), and for that in causal order across
+//! threads: if one thread's publish returned before another's began, events of one key and class are
+//! handled in that order.
+
+use super::parcel::{Parcel, pools_in};
+use super::tracked::Tracker;
+use super::{Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread};
+use crate::event::{Event, SequenceLease, Slot};
+use crate::lane::{GateState, Inbox, Room};
+use crate::route::{Fabric, pick};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Arc, clock, spin_loop, thread};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+
+/// Spins on a full inbox before the publisher sleeps.
+const FULL_SPINS: u32 = 500;
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Inbox(usize),
+    Shared(usize),
+    SpillInbox(usize),
+    SpillShared(usize),
+}
+
+fn queue_of(fabric: &Fabric, place: Place, class: crate::event::Class) -> Option<&Inbox<Slot>> {
+    match place {
+        Place::Inbox(worker) => Some(fabric.ports[worker].inbox(class.index())),
+        Place::Shared(pool) => fabric.shared_queue(pool, class),
+        Place::SpillInbox(_) | Place::SpillShared(_) => None,
+    }
+}
+
+/// Publishes through the inboxes.
+pub(crate) fn publish_shared<E: Event>(
+    fabric: &Arc<Fabric>,
+    mut parcel: Parcel<E>,
+    admission: Admission,
+    tracker: Option<&Arc<Tracker>>,
+) -> Result<(), PublishError<E>> {
+    current(fabric, |worker| {
+        if let Some(worker) = worker {
+            worker.inherit(&mut parcel);
+        }
+    });
+    let mut deadline = None;
+    loop {
+        parcel = match current(fabric, |worker| try_publish(fabric, parcel, tracker, worker)) {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Final(error)) => return Err(error.map(|parcel| parcel.event)),
+            Err(Refusal::Full(parcel)) => parcel,
+        };
+        match admission {
+            Admission::Lossy if fabric.lossy[parcel.class.index()] => {
+                fabric.note_shared_dropped();
+                if let Some(tracker) = tracker {
+                    tracker.expect_pools(0);
+                }
+                return Ok(());
+            }
+            Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel.event)),
+            _ if is_worker_thread() => return Err(PublishError::WouldDeadlock(parcel.event)),
+            Admission::Block => wait(fabric, &parcel, None),
+            Admission::BlockFor(limit) => {
+                let until = *deadline.get_or_insert_with(|| clock::deadline(limit));
+                if until.is_some_and(|until| clock::left(until).is_zero()) {
+                    return Err(PublishError::Full(parcel.event));
+                }
+                wait(fabric, &parcel, until);
+            }
+        }
+    }
+}
+
+fn try_publish<E: Event>(
+    fabric: &Arc<Fabric>,
+    parcel: Parcel<E>,
+    tracker: Option<&Arc<Tracker>>,
+    worker: Option<&WorkerOut>,
+) -> Result<(), Refusal<Parcel<E>>> {
+    let pools = fabric.routes.pools(parcel.event_type.index());
+    if pools == 0 && fabric.gate.is_open() {
+        fabric.note_shared_unhandled();
+        if let Some(tracker) = tracker {
+            tracker.expect_pools(0);
+        }
+        return if fabric.no_handler_is_error {
+            Err(Refusal::Final(PublishError::NoHandler(parcel)))
+        } else {
+            Ok(())
+        };
+    }
+    let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+    let mut is_full = false;
+    for pool in pools_in(pools) {
+        let place = destination(fabric, pool, parcel.key);
+        let has_place = queue_of(fabric, place, parcel.class)
+            .is_some_and(|queue| !queue.is_deferred() && queue.reserve());
+        if has_place {
+            places.push(place);
+        } else if worker.is_some_and(WorkerOut::can_spill) {
+            places.push(match place {
+                Place::Shared(pool) => Place::SpillShared(pool),
+                Place::Inbox(index) | Place::SpillInbox(index) => Place::SpillInbox(index),
+                Place::SpillShared(pool) => Place::SpillShared(pool),
+            });
+        } else {
+            is_full = true;
+            break;
+        }
+    }
+    // A reserved place is the bracket of a thread from outside; a worker's thread has its own word, as
+    // it may push into a spill, which reserves nothing.
+    match worker {
+        Some(worker) => worker.state().busy.enter(fabric.barrier),
+        None => fabric.barrier.light(),
+    }
+    let allowed = match fabric.gate.state() {
+        GateState::Open => true,
+        GateState::Draining => worker.is_some(),
+        GateState::Shut => false,
+    };
+    if !allowed || is_full {
+        for place in places {
+            if let Some(queue) = queue_of(fabric, place, parcel.class) {
+                queue.give_back(1, fabric.barrier);
+            }
+        }
+        if let Some(worker) = worker {
+            worker.state().busy.leave();
+        }
+        return Err(if allowed {
+            Refusal::Full(parcel)
+        } else {
+            Refusal::Final(PublishError::Closed(parcel))
+        });
+    }
+    if let Some(tracker) = tracker {
+        tracker.expect_pools(places.len());
+    }
+    let class = parcel.class;
+    fabric.note_shared_published();
+    parcel.put(sequence(), places, |place, slot| {
+        match (place, worker) {
+            (Place::Inbox(index), _) => {
+                fabric.ports[index].inbox(class.index()).push(slot);
+                fabric.ring(&fabric.ports[index], class);
+            }
+            (Place::Shared(pool), _) => {
+                if let Some(queue) = fabric.shared_queue(pool, class) {
+                    queue.push(slot);
+                    fabric.ring_pool(pool, class);
+                }
+            }
+            (Place::SpillInbox(index), Some(worker)) => worker.spill_inbox(index, slot),
+            (Place::SpillShared(pool), Some(worker)) => worker.spill_shared(pool, slot),
+            (_, None) => unreachable!("only a worker's thread has a spill"),
+        }
+    });
+    if let Some(worker) = worker {
+        worker.state().busy.leave();
+    }
+    Ok(())
+}
+
+/// Sequence numbers of the thread, for all engines alike: they are unique in the process.
+fn sequence() -> u64 {
+    thread_local! {
+        static LEASE: RefCell<SequenceLease> = RefCell::default();
+    }
+    LEASE
+        .try_with(|lease| lease.borrow_mut().next())
+        // A thread that is ending has no lease any more: a block for one number.
+        .unwrap_or_else(|_| SequenceLease::default().next())
+}
+
+fn destination(fabric: &Fabric, pool: usize, key: Option<u64>) -> Place {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let info = &fabric.pools[pool];
+    if info.shared.is_some() {
+        return Place::Shared(pool);
+    }
+    let offset = match key {
+        Some(hash) => pick(hash, info.count),
+        None => TURN.fetch_add(1, Ordering::Relaxed) % info.count,
+    };
+    Place::Inbox((info.first + offset) as usize)
+}
+
+/// Waits until every destination may have room, or for the gate, or the deadline.
+fn wait<E: Event>(fabric: &Arc<Fabric>, parcel: &Parcel<E>, until: Option<std::time::Instant>) {
+    let pools = fabric.routes.pools(parcel.event_type.index());
+    let queues: SmallVec<[&Inbox<Slot>; 4]> = pools_in(pools)
+        .filter_map(|pool| queue_of(fabric, destination(fabric, pool, parcel.key), parcel.class))
+        .collect();
+    let ready = || queues.iter().all(|queue| queue.has_room()) || !fabric.gate.is_open();
+    for spins in 0..FULL_SPINS {
+        if ready() {
+            return;
+        }
+        if spins % 64 == 63 {
+            thread::yield_now();
+        } else {
+            spin_loop();
+        }
+    }
+    let room = Arc::new(Room::new());
+    for queue in &queues {
+        queue.start_waiting(&room);
+    }
+    room.announce(fabric.barrier);
+    if ready() {
+        room.cancel();
+    } else {
+        room.sleep(until.map(clock::left));
+    }
+    for queue in &queues {
+        queue.stop_waiting(&room);
+    }
+}

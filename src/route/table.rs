@@ -1,0 +1,75 @@
+//! Event type → pools, as an array that grows without moving.
+//!
+//! publish → **route** → lane → worker → handler → outcome
+
+use crate::sync::OnceLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Types in the first part; each further part is twice as large.
+const FIRST_PART: u32 = 64;
+/// Enough parts for 2^32 types.
+const PART_COUNT: usize = 27;
+
+/// For each event type, the set of pools that have a subscription of it, as bits.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    parts: [OnceLock<Box<[AtomicU64]>>; PART_COUNT],
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        Self {
+            parts: [const { OnceLock::new() }; PART_COUNT],
+        }
+    }
+
+    #[inline(always)]
+    fn place(type_index: u32) -> (usize, usize) {
+        let number = u64::from(type_index) + u64::from(FIRST_PART);
+        let part = (63 - number.leading_zeros()) - FIRST_PART.trailing_zeros();
+        let offset = number - (u64::from(FIRST_PART) << part);
+        (part as usize, offset as usize)
+    }
+
+    /// The pools that want this type; 0 if none does.
+    #[inline(always)]
+    pub(crate) fn pools(&self, type_index: u32) -> u64 {
+        let (part, offset) = Self::place(type_index);
+        match self.parts[part].get() {
+            // Acquire: whoever learned of a subscription sees its bit anyway (coherence); the order is
+            // for the worker-side table, which was changed before the bit was set.
+            Some(words) => words[offset].load(Ordering::Acquire),
+            None => 0,
+        }
+    }
+
+    /// Sets the pools of a type; callers hold the registry's lock, so there is one at a time.
+    pub(crate) fn set(&self, type_index: u32, pools: u64) {
+        let (part, offset) = Self::place(type_index);
+        let words = self.parts[part].get_or_init(|| {
+            (0..(u64::from(FIRST_PART) << part))
+                .map(|_| AtomicU64::new(0))
+                .collect()
+        });
+        words[offset].store(pools, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_word_of_its_own() {
+        let routes = Routes::new();
+        let indexes: Vec<u32> = (0..1_000).chain([65_535, 65_536, 1_000_000]).collect();
+        for &index in &indexes {
+            assert_eq!(routes.pools(index), 0);
+            routes.set(index, u64::from(index) + 1);
+        }
+        for &index in &indexes {
+            assert_eq!(routes.pools(index), u64::from(index) + 1);
+        }
+        assert_eq!(Routes::place(u32::MAX).0, PART_COUNT - 1);
+    }
+}

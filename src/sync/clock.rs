@@ -1,0 +1,133 @@
+//! Time: raw stamps that cost one instruction, turned into nanoseconds only when somebody reads.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bits behind the point of a [`Clock`]'s scale.
+const SCALE_BITS: u32 = 32;
+
+/// The engine's source of time.
+///
+/// A raw stamp is a count of ticks: of the processor's time-stamp counter for [`Clock::real`], of
+/// nanoseconds for [`Clock::manual`]. Stamps of one clock compare with each other and with nothing
+/// else. Cloning is cheap and gives the same clock.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    source: quanta::Clock,
+    /// Nanoseconds per tick, times 2^32.
+    scale: u64,
+    /// The stamp at which the wall clock was read...
+    base_raw: u64,
+    /// ...and what it said, in nanoseconds since 1970.
+    base_wall_ns: u64,
+}
+
+/// The hand that moves a [`Clock::manual`].
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<quanta::Mock>);
+
+impl Clock {
+    /// The processor's time-stamp counter (`quanta`), or the system's monotonic clock where there is
+    /// none that can be trusted. The first call in a process calibrates and takes some milliseconds.
+    #[must_use]
+    pub fn real() -> Self {
+        static SOURCE: OnceLock<quanta::Clock> = OnceLock::new();
+        Self::of(SOURCE.get_or_init(quanta::Clock::new).clone(), wall_ns())
+    }
+
+    /// A clock that stands still until its hand moves it; wall time starts at 2020-01-01.
+    #[must_use]
+    pub fn manual() -> (Self, ManualClock) {
+        let (source, hand) = quanta::Clock::mock();
+        (
+            Self::of(source, 1_577_836_800_000_000_000),
+            ManualClock(hand),
+        )
+    }
+
+    fn of(source: quanta::Clock, base_wall_ns: u64) -> Self {
+        let scale = source.delta_as_nanos(0, 1 << SCALE_BITS);
+        let base_raw = source.raw();
+        Self {
+            source,
+            scale,
+            base_raw,
+            base_wall_ns,
+        }
+    }
+
+    /// The present stamp.
+    #[inline(always)]
+    #[must_use]
+    pub fn raw(&self) -> u64 {
+        self.source.raw()
+    }
+
+    /// Nanoseconds from stamp `from` to stamp `to`; 0 if `to` is the earlier one.
+    #[inline(always)]
+    #[must_use]
+    pub fn delta_ns(&self, from: u64, to: u64) -> u64 {
+        self.ticks_to_ns(to.saturating_sub(from))
+    }
+
+    /// The stamp that lies `delay` after `raw`; the last possible one if that is too far away.
+    #[must_use]
+    pub fn raw_after(&self, raw: u64, delay: Duration) -> u64 {
+        let ticks = (delay.as_nanos() << SCALE_BITS) / u128::from(self.scale.max(1));
+        raw.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+
+    #[inline(always)]
+    fn ticks_to_ns(&self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.scale)) >> SCALE_BITS) as u64
+    }
+
+    /// The wall time of a stamp, in milliseconds since 1970: an extrapolation from the moment the
+    /// clock was made, good for ids and reports and for no decision about order.
+    #[must_use]
+    pub fn wall_ms(&self, raw: u64) -> u64 {
+        let ns = if raw >= self.base_raw {
+            self.base_wall_ns
+                .saturating_add(self.ticks_to_ns(raw - self.base_raw))
+        } else {
+            self.base_wall_ns
+                .saturating_sub(self.ticks_to_ns(self.base_raw - raw))
+        };
+        ns / 1_000_000
+    }
+}
+
+impl ManualClock {
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.0
+            .increment(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Nanoseconds of wall time since 1970; 0 for a machine set before that.
+fn wall_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        })
+}
+
+/// Nanoseconds of real time since the process first asked: for waiting and idling, which go by real
+/// time also when events are stamped by a manual clock.
+pub(crate) fn process_ns() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(|| Instant::now() - Duration::from_secs(1));
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The real moment `after` from now, for waits with a deadline; `None` for "never".
+pub(crate) fn deadline(after: Duration) -> Option<Instant> {
+    Instant::now().checked_add(after)
+}
+
+/// What is left until `deadline`; zero once it has passed.
+pub(crate) fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,50 @@
+//! The only door to atomics, cells, fences, parking, clocks and threads.
+//!
+//! Every other module takes its primitives from here, so that the loom models can mount the real
+//! files and put loom's primitives in their place, and so that time and threads can be replaced in
+//! one spot. What a module may rely on is what both sides offer: `loom-tests` defines a `sync` of
+//! its own with the same names.
+//!
+//! One of the few places where `unsafe` is allowed: a system call, a cell shared by protocol, a
+//! prefetch hint.
+
+#![allow(
+    unsafe_code,
+    reason = "cells shared by protocol, futex and membarrier calls, prefetch hints: each with its invariant"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this module is where the wrapped primitives live"
+)]
+
+mod barrier;
+mod cell;
+pub(crate) mod clock;
+mod handover;
+mod park;
+mod prefetch;
+pub(crate) mod thread;
+
+pub(crate) use barrier::Barrier;
+pub(crate) use cell::UnsafeCell;
+pub(crate) use handover::Handover;
+pub(crate) use park::ParkWord;
+pub(crate) use prefetch::prefetch_slot;
+
+pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+pub(crate) use std::hint::spin_loop;
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
+
+/// The ring inside a lane: rtrb, with what is assumed of it written down in `lane/README.md`.
+pub(crate) mod ring {
+    pub(crate) use rtrb::{Consumer, Producer, RingBuffer};
+}
+
+/// Atomic words.
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    };
+}

@@ -1,0 +1,18 @@
+//! The engine as a whole: build, subscribe, report, drain, stop.
+//!
+//! This module wires the others together; none of them knows it.
+
+mod builder;
+mod engine;
+mod handle;
+mod poller;
+mod registry;
+mod shutdown;
+mod snapshot;
+mod subscribing;
+
+pub use builder::{Builder, NoHandler, Pool, Wake};
+pub use handle::{EventSystem, Handle};
+pub use poller::{Polled, Poller};
+pub use shutdown::{ShutdownReport, ShutdownTicket};
+pub use subscribing::{FactoryBuilder, Subscription, SubscriptionBuilder, UnsubscribeTicket};

@@ -1,0 +1,317 @@
+//! Stopping: refuse, drain until quiet or the deadline, refuse all, abandon, report (DR1).
+
+use super::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::event::EventId;
+use crate::handler::WorkerId;
+use crate::lane::GateState;
+use crate::publish::is_worker_thread;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Condvar, Mutex, clock, thread};
+use crate::worker::{Abandoned, Answer, Letter, Phase, Round};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What a shutdown found and left; the numbers are deliveries unless they say otherwise.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Handled, in the engine's whole life.
+    pub completed: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Left aside by their handlers.
+    pub skipped: u64,
+    /// Withdrawn by unsubscribing.
+    pub withdrawn: u64,
+    /// Never handled: the engine stopped first.
+    pub abandoned: u64,
+    /// The same as a number of events: one event may be several deliveries, or none.
+    pub abandoned_events: u64,
+    /// Events that were never handled, by id; at most 1,000.
+    pub abandoned_ids: Vec<EventId>,
+    /// Events in the lanes of workers that are stuck in a handler. They are abandoned when it returns.
+    pub waiting: u64,
+    /// Workers that had not come back from a handler at the deadline.
+    pub stuck_workers: Vec<WorkerId>,
+    /// Whether everything was quiet before the deadline.
+    pub in_time: bool,
+}
+
+/// How far the stop has come. A lock is right: it is taken a few times in the engine's life.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    state: Mutex<StopState>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum StopState {
+    Running,
+    Begun,
+    Done(Arc<ShutdownReport>),
+}
+
+impl Stopping {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(StopState::Running),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Whether the caller is the one to do it.
+    fn begin(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_first = matches!(*state, StopState::Running);
+        if is_first {
+            *state = StopState::Begun;
+        }
+        is_first
+    }
+
+    fn finish(&self, report: ShutdownReport) {
+        *self.state.lock() = StopState::Done(Arc::new(report));
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) -> Arc<ShutdownReport> {
+        let mut state = self.state.lock();
+        loop {
+            match &*state {
+                StopState::Done(report) => return Arc::clone(report),
+                _ => self.changed.wait(&mut state),
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<Arc<ShutdownReport>> {
+        match &*self.state.lock() {
+            StopState::Done(report) => Some(Arc::clone(report)),
+            _ => None,
+        }
+    }
+}
+
+/// A shutdown that has begun.
+#[derive(Debug, Clone)]
+#[must_use = "the ticket has the report; drop it if nobody needs to know"]
+pub struct ShutdownTicket {
+    engine: Arc<Engine>,
+}
+
+impl ShutdownTicket {
+    /// The report, if the engine has stopped.
+    #[must_use]
+    pub fn peek(&self) -> Option<Arc<ShutdownReport>> {
+        self.engine.stopping.peek()
+    }
+
+    /// Waits for the report.
+    ///
+    /// # Errors
+    /// `is_would_deadlock` on a worker's thread.
+    pub fn wait(&self) -> Result<Arc<ShutdownReport>, Error> {
+        refuse_on_worker()?;
+        Ok(self.engine.stopping.wait())
+    }
+}
+
+fn refuse_on_worker() -> Result<(), Error> {
+    if is_worker_thread() {
+        return Err(Error::new(
+            ErrorKind::WouldDeadlock,
+            "waiting for the shutdown on a worker's thread would wait for itself (use begin_shutdown and peek)",
+        ));
+    }
+    Ok(())
+}
+
+impl Engine {
+    pub(crate) fn shutdown(&self, limit: Duration) -> Result<Arc<ShutdownReport>, Error> {
+        refuse_on_worker()?;
+        if self.polls_here() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                "waiting for the shutdown on a poller's thread would wait for itself (use begin_shutdown, and poll until it says Stopped)",
+            ));
+        }
+        if self.stopping.begin() {
+            self.stop(clock::deadline(limit));
+        }
+        Ok(self.stopping.wait())
+    }
+
+    pub(crate) fn begin_shutdown(engine: &Arc<Self>, limit: Duration) -> ShutdownTicket {
+        if engine.stopping.begin() {
+            let deadline = clock::deadline(limit);
+            let stopper = Arc::clone(engine);
+            let started = thread::start("ringbolt-shutdown".to_owned(), move || {
+                stopper.stop(deadline);
+            });
+            if started.is_err() {
+                // No thread to be had: the gate closes at least, and dropping the system does the rest.
+                engine.fabric.gate.advance(GateState::Draining);
+                *engine.stopping.state.lock() = StopState::Running;
+            }
+        }
+        ShutdownTicket {
+            engine: Arc::clone(engine),
+        }
+    }
+
+    /// For the drop of the system: stop at once, abandon what waits, join. On a worker's own thread the
+    /// threads are let go instead, as one cannot join itself.
+    pub(crate) fn stop_now(self: &Arc<Self>) {
+        if is_worker_thread() || self.polls_here() {
+            let _ = Self::begin_shutdown(self, Duration::ZERO);
+            return;
+        }
+        if self.stopping.begin() {
+            self.stop(clock::deadline(Duration::ZERO));
+        } else {
+            self.stopping.wait();
+        }
+        // A worker in a handler ends when that returns.
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for started in threads {
+            let _ = started.thread.join();
+        }
+    }
+
+    fn polls_here(&self) -> bool {
+        let here = thread::current();
+        self.pools
+            .iter()
+            .any(|pool| *pool.poller.lock() == Some(here))
+    }
+
+    fn stop(&self, deadline: Option<Instant>) {
+        self.close(GateState::Draining);
+        let in_time = self.wait_quiet(deadline);
+        // Whoever subscribes at this moment is waited for; with a stuck worker, only until the deadline.
+        let turn = match deadline {
+            None => Some(self.changes.lock()),
+            Some(deadline) => self.changes.try_lock_until(deadline),
+        };
+        self.close(GateState::Shut);
+        self.is_stopped.store(true, Ordering::Release);
+        drop(turn);
+        let manned: Vec<usize> = (0..self.workers.len())
+            .filter(|&worker| self.is_manned(worker))
+            .collect();
+        let answer = Answer::new(manned.len());
+        for &worker in &manned {
+            self.send(worker, Letter::Stop(Arc::clone(&answer)));
+        }
+        // A worker that is not in a handler answers at once; one that is had its time. A little grace
+        // for those that are about to return.
+        let grace = clock::deadline(Duration::from_millis(if in_time { 10_000 } else { 100 }));
+        let until = match (deadline, grace) {
+            (Some(deadline), Some(grace)) => Some(deadline.max(grace)),
+            (None, _) => None,
+            (deadline, None) => deadline,
+        };
+        let all_answered = answer.wait_until(until);
+        for pool in 0..self.pools.len() {
+            if self.pools[pool].is_polled && self.pools[pool].poller.lock().is_none() {
+                self.abandon_unmanned(pool);
+            }
+        }
+        let stuck: Vec<usize> = if all_answered {
+            Vec::new()
+        } else {
+            manned
+                .into_iter()
+                .filter(|&worker| self.workers[worker].phase() != Phase::Stopped)
+                .collect()
+        };
+        if stuck.is_empty() {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            for started in threads {
+                // A worker's own panic would be a fault of ours; there is nothing left to stop.
+                let _ = started.thread.join();
+            }
+        }
+        self.stopping.finish(self.final_report(&stuck, in_time));
+    }
+
+    /// Moves the gate and waits until nobody is between looking at it and having pushed (L5).
+    fn close(&self, to: GateState) {
+        self.fabric.gate.advance(to);
+        self.fabric.barrier.heavy();
+        for publisher in self.fabric.publishers() {
+            publisher.busy.wait_clear();
+            publisher.room.wake();
+        }
+        for queue in self.fabric.queues() {
+            queue.wake_waiters();
+            queue.wait_settled(|| true);
+        }
+    }
+
+    /// Asks rounds until two in a row found every worker inactive; `false` if the deadline came first.
+    fn wait_quiet(&self, deadline: Option<Instant>) -> bool {
+        let mut quiet_rounds = 0;
+        while quiet_rounds < 2 {
+            let manned: Vec<usize> = (0..self.workers.len())
+                .filter(|&worker| self.is_manned(worker))
+                .collect();
+            let round = Round::new(manned.len());
+            for &worker in &manned {
+                self.send(worker, Letter::Round(Arc::clone(&round)));
+            }
+            match round.wait_until(deadline) {
+                None => return false,
+                Some(true) => {
+                    quiet_rounds = 0;
+                    if deadline.is_some_and(|deadline| clock::left(deadline).is_zero()) {
+                        return false;
+                    }
+                    thread::yield_now();
+                }
+                Some(false) => quiet_rounds += 1,
+            }
+        }
+        true
+    }
+
+    fn final_report(&self, stuck: &[usize], in_time: bool) -> ShutdownReport {
+        let totals = self.delivery_totals();
+        let mut abandoned = Abandoned::default();
+        for worker in &self.workers {
+            abandoned.merge(&worker.abandoned.lock());
+        }
+        let waiting = stuck
+            .iter()
+            .map(|&worker| {
+                let lanes: u64 = self.workers[worker]
+                    .lanes
+                    .lock()
+                    .iter()
+                    .map(|lane| lane.stats.depth())
+                    .sum();
+                let inboxes: u64 = (0..crate::lane::CLASS_COUNT)
+                    .filter_map(|class| self.fabric.ports[worker].used_inbox(class))
+                    .map(crate::lane::Inbox::depth)
+                    .sum();
+                lanes + inboxes
+            })
+            .sum();
+        ShutdownReport {
+            completed: totals.handled,
+            failed: totals.failed,
+            skipped: totals.skipped,
+            withdrawn: totals.withdrawn,
+            abandoned: totals.abandoned,
+            abandoned_events: abandoned.count,
+            abandoned_ids: abandoned.ids,
+            waiting,
+            stuck_workers: stuck
+                .iter()
+                .map(|&worker| self.workers[worker].id)
+                .collect(),
+            in_time: in_time && stuck.is_empty(),
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Subscribing and unsubscribing while events flow.
+//!
+//! A change visits every worker of the pool as a letter, is made there at a batch boundary, and is
+//! answered; only then does the call return, and only then do publishers see the type's new pools. So a
+//! worker always knows a type before an event of it can arrive (PD7).
+
+use super::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::handler::{
+    Context, Handler, Installer, Recipe, SubscriptionShared, WorkerId, by_ref, by_value,
+    from_factory,
+};
+use crate::outcome::{Failure, IntoOutcome};
+use crate::publish::is_worker_thread;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Weak, thread};
+use crate::worker::{Answer, Letter};
+use std::fmt;
+
+impl Engine {
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        name: String,
+        pool: Option<String>,
+        recipe: Arc<dyn Recipe>,
+    ) -> Result<Subscription, Error> {
+        if is_worker_thread() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                format!(
+                    "subscription {name}: subscribing on a worker's thread would wait for itself (subscribe from another thread)"
+                ),
+            ));
+        }
+        let pool = match &pool {
+            None => 0,
+            Some(wanted) => self.pool_named(wanted).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Setting,
+                    format!(
+                        "subscription {name}: there is no pool {wanted} (declare it with Builder::pool; there are: {})",
+                        self.pool_names()
+                    ),
+                )
+            })?,
+        };
+        let events = recipe.events();
+        if events.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Setting,
+                format!("subscription {name}: no event type (name one with on::<E>())"),
+            ));
+        }
+        let _turn = self.changes.lock();
+        if !self.fabric.gate.is_open() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                format!("subscription {name}: the engine is stopping"),
+            ));
+        }
+        self.collect_gone();
+        let workers = self.fabric.pools[pool].workers();
+        let shared = {
+            let mut registry = self.registry.lock();
+            for event in &events {
+                let others = registry.of_type(event.index);
+                let conflict = others
+                    .iter()
+                    .find(|other| recipe.takes_by_value() || other.recipe.takes_by_value());
+                if let Some(other) = conflict {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!(
+                            "subscription {name}: {} is subscribed to by {}, and an event can be taken by value only by a sole subscription (withdraw the other one, or take by reference)",
+                            event.name, other.name
+                        ),
+                    ));
+                }
+            }
+            let id = registry.take_id();
+            let place = registry.take_place(pool);
+            Arc::new(SubscriptionShared::new(
+                id,
+                name,
+                pool,
+                place,
+                recipe,
+                workers.len(),
+            ))
+        };
+        if let Some(failure) = self.install(&shared) {
+            self.registry.lock().free_place(pool, shared.place);
+            return Err(Error::new(
+                ErrorKind::Factory,
+                format!(
+                    "subscription {}: its factory failed, and it was undone: {failure}",
+                    shared.name
+                ),
+            ));
+        }
+        let mut registry = self.registry.lock();
+        registry.add(&shared);
+        for event in events {
+            self.fabric
+                .routes
+                .set(event.index, registry.pools_of(event.index));
+        }
+        drop(registry);
+        Ok(Subscription {
+            engine: Arc::downgrade(self),
+            shared,
+        })
+    }
+
+    /// Has every worker of the pool make the handlers; undoes all if one fails.
+    fn install(&self, shared: &Arc<SubscriptionShared>) -> Option<Failure> {
+        let Some((manned, waits)) = self.audience(shared.pool) else {
+            return None;
+        };
+        let answer = Answer::new(manned.len());
+        for &worker in &manned {
+            self.send(
+                worker,
+                Letter::Install(Arc::clone(shared), Arc::clone(&answer)),
+            );
+        }
+        if !waits {
+            return None;
+        }
+        let failure = answer.wait()?;
+        let undone = Answer::new(manned.len());
+        for &worker in &manned {
+            self.send(worker, Letter::Remove(shared.id, Arc::clone(&undone)));
+        }
+        undone.wait();
+        Some(failure)
+    }
+
+    /// The workers of a pool that read letters, and whether to wait for them: not if the calling thread
+    /// is the pool's poller, which reads them before it takes another event. `None` for a polled pool
+    /// that nobody polls yet: its poller will make what is subscribed by then.
+    fn audience(&self, pool: usize) -> Option<(Vec<usize>, bool)> {
+        let workers: Vec<usize> = self.fabric.pools[pool].workers().collect();
+        if !self.pools[pool].is_polled {
+            return Some((workers, true));
+        }
+        let poller = *self.pools[pool].poller.lock();
+        poller.map(|poller| (workers, poller != thread::current()))
+    }
+
+    /// Withdraws a subscription; the answer is complete once no worker knows it any more.
+    fn withdraw(&self, shared: &Arc<SubscriptionShared>) -> Arc<Answer> {
+        let mut registry = self.registry.lock();
+        if registry.remove(shared.id).is_none() {
+            // Withdrawn before: whoever asks again waits for the same.
+            let before = registry
+                .leaving
+                .iter()
+                .find(|(other, _)| other.id == shared.id)
+                .map(|(_, answer)| Arc::clone(answer));
+            return before.unwrap_or_else(|| Answer::new(0));
+        }
+        // From here on no call begins: what workers have in hand for it ends as withdrawn.
+        shared.withdrawn.store(true, Ordering::Release);
+        for event in shared.recipe.events() {
+            self.fabric
+                .routes
+                .set(event.index, registry.pools_of(event.index));
+        }
+        let manned = match self.audience(shared.pool) {
+            Some((workers, _)) if !self.has_stopped() => workers,
+            _ => Vec::new(),
+        };
+        let answer = Answer::new(manned.len());
+        registry
+            .leaving
+            .push((Arc::clone(shared), Arc::clone(&answer)));
+        drop(registry);
+        for worker in manned {
+            self.send(worker, Letter::Remove(shared.id, Arc::clone(&answer)));
+        }
+        answer
+    }
+
+    fn pool_named(&self, name: &str) -> Option<usize> {
+        self.fabric.pools.iter().position(|pool| pool.name == name)
+    }
+
+    fn pool_names(&self) -> String {
+        let names: Vec<&str> = self
+            .fabric
+            .pools
+            .iter()
+            .map(|pool| pool.name.as_str())
+            .collect();
+        names.join(", ")
+    }
+
+    /// The pool of this name, if it is polled.
+    pub(crate) fn polled_pool(&self, name: &str) -> Result<usize, Error> {
+        let pool = self.pool_named(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Setting,
+                format!(
+                    "poller: there is no pool {name} (declare it with Builder::pool; there are: {})",
+                    self.pool_names()
+                ),
+            )
+        })?;
+        if self.pools[pool].is_polled {
+            Ok(pool)
+        } else {
+            Err(Error::new(
+                ErrorKind::Setting,
+                format!("poller: the pool {name} has threads of its own (declare it with Pool::polled)"),
+            ))
+        }
+    }
+}
+
+/// A registered handler. Dropping it leaves the handler subscribed.
+#[derive(Clone)]
+pub struct Subscription {
+    engine: Weak<Engine>,
+    shared: Arc<SubscriptionShared>,
+}
+
+impl Subscription {
+    /// The subscription's number: unique in its engine.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The name it was given, or its event type's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What it has been delivered so far.
+    #[must_use]
+    pub fn counts(&self) -> crate::metrics::DeliveryCounts {
+        self.shared.totals()
+    }
+
+    /// Withdraws the handler. Once this returns it is not called again, no call is in flight, and its
+    /// per-worker state has been dropped on its workers.
+    ///
+    /// # Errors
+    /// `is_would_deadlock` on a worker's thread: use [`begin_unsubscribe`](Self::begin_unsubscribe).
+    pub fn unsubscribe(&self) -> Result<(), Error> {
+        if is_worker_thread() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                format!(
+                    "subscription {}: unsubscribing on a worker's thread would wait for itself (use begin_unsubscribe)",
+                    self.shared.name
+                ),
+            ));
+        }
+        self.begin_unsubscribe().wait_here();
+        Ok(())
+    }
+
+    /// Withdraws the handler without waiting: no call begins any more on this worker, and none on any
+    /// other once the ticket is complete.
+    pub fn begin_unsubscribe(&self) -> UnsubscribeTicket {
+        let Some(engine) = self.engine.upgrade() else {
+            return UnsubscribeTicket {
+                answer: Answer::new(0),
+                waits: false,
+            };
+        };
+        let answer = engine.withdraw(&self.shared);
+        let waits = engine
+            .audience(self.shared.pool)
+            .is_some_and(|(_, waits)| waits);
+        UnsubscribeTicket { answer, waits }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("id", &self.shared.id)
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An unsubscription that has begun.
+#[derive(Debug)]
+#[must_use = "the ticket tells when the handler is gone; drop it if nobody needs to know"]
+pub struct UnsubscribeTicket {
+    answer: Arc<Answer>,
+    waits: bool,
+}
+
+impl UnsubscribeTicket {
+    /// Whether the handler is gone from every worker.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.answer.is_complete()
+    }
+
+    /// Waits until the handler is gone from every worker.
+    ///
+    /// # Errors
+    /// `is_would_deadlock` on a worker's thread.
+    pub fn wait(self) -> Result<(), Error> {
+        if is_worker_thread() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                "waiting for an unsubscription on a worker's thread would wait for itself (ask is_complete)",
+            ));
+        }
+        self.wait_here();
+        Ok(())
+    }
+
+    fn wait_here(&self) {
+        if self.waits {
+            self.answer.wait();
+        }
+    }
+}
+
+/// A subscription in the making; see [`Handle::subscription`](crate::Handle::subscription).
+#[must_use]
+pub struct SubscriptionBuilder {
+    engine: Arc<Engine>,
+    name: String,
+    pool: Option<String>,
+}
+
+impl SubscriptionBuilder {
+    pub(crate) fn new(engine: Arc<Engine>, name: String) -> Self {
+        Self {
+            engine,
+            name,
+            pool: None,
+        }
+    }
+
+    /// The pool whose workers run the handler; `default` if nothing is said.
+    pub fn pool(mut self, name: impl Into<String>) -> Self {
+        self.pool = Some(name.into());
+        self
+    }
+
+    /// Subscribes a closure that looks at the event; shared by all workers of the pool.
+    ///
+    /// # Errors
+    /// As [`Handle::subscribe`](crate::Handle::subscribe), and `is_setting` if there is no such pool.
+    pub fn handler<E, F, R>(self, handler: F) -> Result<Subscription, Error>
+    where
+        E: Event,
+        F: Fn(&E, &mut Context<'_>) -> R + Send + Sync + 'static,
+        R: IntoOutcome + 'static,
+    {
+        self.engine
+            .subscribe(self.name, self.pool, by_ref::<E, F, R>(handler))
+    }
+
+    /// Subscribes a closure that takes the event; it must be the type's sole subscription.
+    ///
+    /// # Errors
+    /// As [`handler`](Self::handler).
+    pub fn by_value<E, F, R>(self, handler: F) -> Result<Subscription, Error>
+    where
+        E: Event,
+        F: Fn(E, &mut Context<'_>) -> R + Send + Sync + 'static,
+        R: IntoOutcome + 'static,
+    {
+        self.engine
+            .subscribe(self.name, self.pool, by_value::<E, F, R>(handler))
+    }
+
+    /// Gives each worker a handler of its own, made there by `factory`; it need be neither `Send` nor
+    /// `Sync`. Name the event types it serves with [`FactoryBuilder::on`].
+    pub fn factory<H, F, X>(self, factory: F) -> FactoryBuilder<H>
+    where
+        H: 'static,
+        F: Fn(WorkerId) -> Result<H, X> + Send + Sync + 'static,
+        X: Into<Failure>,
+    {
+        FactoryBuilder {
+            builder: self,
+            factory: Arc::new(move |worker| factory(worker).map_err(Into::into)),
+            installers: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for SubscriptionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriptionBuilder")
+            .field("name", &self.name)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A subscription whose handlers are made by a factory.
+#[must_use]
+pub struct FactoryBuilder<H> {
+    builder: SubscriptionBuilder,
+    factory: Arc<dyn Fn(WorkerId) -> Result<H, Failure> + Send + Sync>,
+    installers: Vec<Installer<H>>,
+}
+
+impl<H: 'static> FactoryBuilder<H> {
+    /// Serves this event type too, with the same state.
+    pub fn on<E: Event>(mut self) -> Self
+    where
+        H: Handler<E>,
+    {
+        self.installers.push(Installer::of::<E>());
+        self
+    }
+
+    /// Makes the handlers on every worker of the pool, and subscribes them.
+    ///
+    /// # Errors
+    /// As [`SubscriptionBuilder::handler`], and `is_factory` if the factory failed or panicked on some
+    /// worker; nothing is subscribed then.
+    pub fn register(self) -> Result<Subscription, Error> {
+        self.builder.engine.subscribe(
+            self.builder.name,
+            self.builder.pool,
+            from_factory(self.factory, self.installers),
+        )
+    }
+}
+
+impl<H> fmt::Debug for FactoryBuilder<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FactoryBuilder")
+            .field("builder", &self.builder)
+            .finish_non_exhaustive()
+    }
+}

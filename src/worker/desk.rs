@@ -1,0 +1,324 @@
+//! One event at a time: its subscriptions, their outcomes, and the stamps around them.
+//!
+//! publish → route → lane → worker → **handler → outcome**
+
+use super::Stamps;
+use super::shared::WorkerShared;
+use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at};
+use crate::handler::{Bench, Context, WorkerId, id_of};
+use crate::outcome::{Ended, Failure, Outcome};
+use crate::publish::{Cause, WorkerOut};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+use crate::sync::clock::Clock;
+use std::fmt;
+use std::rc::Rc;
+
+/// Most events that share a stamp.
+const GROUP_MAX: usize = 8;
+/// Mean time per event above which a group is given up for a stamp per event...
+const GROUP_MEAN_NS_MAX: u64 = 200;
+/// ...and how many short events in a row bring it back.
+const SHORT_RUN: u32 = 64;
+
+/// A failed delivery, as the error observer sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ErrorReport<'a> {
+    /// The subscription's id.
+    pub subscription: u64,
+    /// The subscription's name.
+    pub subscription_name: &'a str,
+    /// The event type's name.
+    pub event: &'static str,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The event's correlation id.
+    pub correlation_id: EventId,
+    /// The worker that made the attempt.
+    pub worker: WorkerId,
+    /// What went wrong.
+    pub failure: &'a Failure,
+}
+
+/// Is told of every failed delivery, on the worker's thread.
+pub(crate) type ErrorObserver = Arc<dyn Fn(&ErrorReport<'_>) + Send + Sync>;
+
+/// The part of a worker that deals with single events.
+pub(crate) struct Desk {
+    pub(crate) bench: Bench,
+    pub(crate) out: Rc<WorkerOut>,
+    pub(crate) shared: Arc<WorkerShared>,
+    clock: Clock,
+    observer: Option<ErrorObserver>,
+    group: Group,
+}
+
+/// Events that share their stamps.
+struct Group {
+    stamps_each: bool,
+    /// A stamp per event for now, as handlers are long.
+    is_single: bool,
+    short_run: u32,
+    class: Class,
+    start: u64,
+    published: [u64; GROUP_MAX],
+    count: usize,
+    calls: u32,
+    /// Subscriptions that were called in this group.
+    touched: Vec<u32>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        out: Rc<WorkerOut>,
+        shared: Arc<WorkerShared>,
+        clock: Clock,
+        observer: Option<ErrorObserver>,
+        stamps: Stamps,
+    ) -> Self {
+        Self {
+            bench: Bench::default(),
+            out,
+            shared,
+            clock,
+            observer,
+            group: Group {
+                stamps_each: stamps == Stamps::Each,
+                is_single: false,
+                short_run: 0,
+                class: Class::Normal,
+                start: 0,
+                published: [0; GROUP_MAX],
+                count: 0,
+                calls: 0,
+                touched: Vec::new(),
+            },
+        }
+    }
+
+    /// Opens a batch of one class; returns the stamp at its start.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, class: Class) -> u64 {
+        self.group.class = class;
+        self.group.start = self.clock.raw();
+        self.group.start
+    }
+
+    /// Handles one event; the stamp of the group's end, if a group ended with it.
+    #[inline(always)]
+    pub(crate) fn handle(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+        self.dispatch(slot, is_last);
+        let group = &mut self.group;
+        group.published[group.count] = slot.head().stamp;
+        group.count += 1;
+        if group.count == GROUP_MAX || group.stamps_each || group.is_single {
+            Some(self.end_group())
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn dispatch(&mut self, slot: &mut Slot, is_last: bool) {
+        if slot.is_empty() {
+            return;
+        }
+        let type_index = slot.type_index();
+        let class = slot.class();
+        let is_keyed = slot.is_keyed();
+        let count = self.bench.type_count(type_index);
+        let (head, mut payload) = slot.split();
+        if let Some(extras) = &head.extras
+            && let Some(receipt) = &extras.receipt
+        {
+            receipt.taken(count);
+        }
+        if count == 0 {
+            self.shared.note_unhandled();
+        }
+        self.out.set_cause(Some(Cause::of(head)));
+        for nth in 0..count {
+            let index = self.bench.nth_of_type(type_index, nth);
+            let sub = self.bench.sub(index);
+            let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
+            counts.admit();
+            if sub.shared.withdrawn.load(Ordering::Relaxed) {
+                counts.end(Ended::Withdrawn);
+                settle(head, sub.shared.id, Ended::Withdrawn);
+                continue;
+            }
+            let mut context = Context {
+                head,
+                class,
+                is_keyed,
+                end_of_batch: is_last,
+                worker: self.shared.id,
+                clock: &self.clock,
+                out: &self.out,
+            };
+            let result = contain(|| sub.handler.call(&mut payload, &mut context));
+            if sub.group_calls == 0 {
+                self.group.touched.push(index);
+            }
+            sub.group_calls += 1;
+            self.group.calls += 1;
+            match result {
+                Ok(Outcome::Handled) => {
+                    counts.end(Ended::Handled);
+                    settle(head, sub.shared.id, Ended::Handled);
+                }
+                other => self.end_otherwise(head, type_index, index, other),
+            }
+        }
+        self.out.set_cause(None);
+        payload.discard_contained(self.bench.is_trivial(type_index));
+    }
+
+    /// Every ending but the common one.
+    #[cold]
+    fn end_otherwise(
+        &mut self,
+        head: &Head,
+        type_index: u32,
+        index: u32,
+        result: Result<Outcome, String>,
+    ) {
+        let sub = self.bench.sub(index);
+        let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
+        let id = sub.shared.id;
+        let failure = match result {
+            Ok(Outcome::Handled) => None,
+            Ok(Outcome::Skipped) => {
+                counts.end(Ended::Skipped);
+                settle(head, id, Ended::Skipped);
+                return;
+            }
+            Ok(Outcome::Failed(failure)) => Some((failure, false)),
+            Err(panic) => Some((Failure::panicked(panic), true)),
+        };
+        let Some((failure, has_panicked)) = failure else {
+            return;
+        };
+        let renewed = if has_panicked {
+            sub.handler.renew()
+        } else {
+            Ok(())
+        };
+        counts.end(Ended::Failed);
+        settle(head, id, Ended::Failed);
+        if let Some(observer) = &self.observer {
+            let correlation = EventId::from_u128(head.correlation.get());
+            let event_id = id_of(head, &self.clock);
+            let tell = |failure: &Failure| {
+                // An observer's panic is its own; nothing follows from it.
+                let _ = contain(|| {
+                    observer(&ErrorReport {
+                        subscription: id,
+                        subscription_name: &sub.shared.name,
+                        event: descriptor_at(type_index).name,
+                        event_id,
+                        correlation_id: correlation.unwrap_or(event_id),
+                        worker: self.shared.id,
+                        failure,
+                    });
+                });
+            };
+            tell(&failure);
+            if let Err(failure) = &renewed {
+                tell(failure);
+            }
+        }
+        // The failure's error is the user's type, and so is its drop.
+        let _ = contain(|| drop(failure));
+    }
+
+    /// Ends the group, if one is open: stamps, records, and decides how the next is stamped.
+    pub(crate) fn end_group(&mut self) -> u64 {
+        let group = &mut self.group;
+        let now = self.clock.raw();
+        if group.count == 0 {
+            return now;
+        }
+        let count = group.count as u64;
+        let elapsed_ns = self.clock.delta_ns(group.start, now);
+        let Self { bench, clock, .. } = self;
+        self.shared.recorder.write(|recorder| {
+            let class = recorder.class(group.class);
+            for &published in &group.published[..group.count] {
+                class.record(
+                    clock.delta_ns(published, group.start),
+                    clock.delta_ns(published, now),
+                );
+            }
+            let per_call_ns = elapsed_ns / u64::from(group.calls.max(1));
+            for index in group.touched.drain(..) {
+                let sub = bench.sub(index);
+                recorder.handler(sub.shared.place, per_call_ns, u64::from(sub.group_calls));
+                sub.group_calls = 0;
+            }
+        });
+        self.shared.note_recorded(now);
+        self.shared.note_taken(count);
+        let mean_ns = elapsed_ns / count;
+        if mean_ns > GROUP_MEAN_NS_MAX {
+            group.is_single = true;
+            group.short_run = 0;
+        } else if group.is_single {
+            group.short_run += 1;
+            if group.short_run >= SHORT_RUN {
+                group.is_single = false;
+                group.short_run = 0;
+            }
+        }
+        group.count = 0;
+        group.calls = 0;
+        group.start = now;
+        now
+    }
+
+    /// Ends an event that nobody will handle any more.
+    pub(crate) fn abandon(&mut self, slot: &mut Slot) {
+        if slot.is_empty() {
+            return;
+        }
+        let type_index = slot.type_index();
+        let count = self.bench.type_count(type_index);
+        let (head, mut payload) = slot.split();
+        if let Some(extras) = &head.extras
+            && let Some(receipt) = &extras.receipt
+        {
+            receipt.taken(count);
+        }
+        for nth in 0..count {
+            let index = self.bench.nth_of_type(type_index, nth);
+            let sub = self.bench.sub(index);
+            let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
+            counts.admit();
+            counts.end(Ended::Abandoned);
+            settle(head, sub.shared.id, Ended::Abandoned);
+        }
+        self.shared
+            .abandoned
+            .lock()
+            .add(id_of(head, &self.clock));
+        payload.discard_contained(self.bench.is_trivial(type_index));
+    }
+}
+
+#[inline(always)]
+fn settle(head: &Head, subscription: u64, ended: Ended) {
+    if let Some(extras) = &head.extras
+        && let Some(receipt) = &extras.receipt
+    {
+        receipt.ended(subscription, ended);
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("worker", &self.shared.id)
+            .finish_non_exhaustive()
+    }
+}

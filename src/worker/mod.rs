@@ -1,0 +1,25 @@
+#![doc = include_str!("README.md")]
+
+mod desk;
+mod idle;
+mod letter;
+mod run;
+mod shared;
+
+pub use desk::ErrorReport;
+pub(crate) use desk::ErrorObserver;
+pub use idle::Wait;
+pub(crate) use letter::{Answer, Letter, Round};
+pub(crate) use run::{Stash, Worker, WorkerSettings, needs_bell};
+pub(crate) use shared::{Abandoned, Phase, WorkerShared};
+
+/// How latency is stamped on the worker; reports print which it was (OB2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stamps {
+    /// Short handlers: one stamp for a group of at most 8 events, so that end-to-end time runs to the
+    /// group's end (an upper bound). A group whose mean passes 200 ns switches to a stamp per event.
+    #[default]
+    Adaptive,
+    /// A stamp for each event.
+    Each,
+}

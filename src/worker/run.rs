@@ -1,0 +1,634 @@
+//! The loop: poll from the highest class down, handle, spin, park.
+//!
+//! publish → route → lane → **worker** → handler → outcome
+
+use super::desk::{Desk, ErrorObserver};
+use super::idle::{Idle, Step, Wait};
+use super::letter::{Letter, Round};
+use super::shared::{LaneEntry, Phase, WorkerShared};
+use super::Stamps;
+use crate::event::{Class, Slot};
+use crate::handler::SubscriptionShared;
+use crate::lane::{CLASS_COUNT, Flow, LaneRx};
+use crate::publish::{OnThread, WorkerOut};
+use crate::route::{Attached, Control, Fabric, WorkerPort};
+use crate::sync::{Arc, spin_loop, thread};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A batch smaller than this, right after another, is followed by a pause: a worker that polls faster
+/// than events come steals the index line for every event.
+const FEW: usize = 32;
+/// The pause, in spins.
+const FEW_PAUSE_SPINS: u32 = 16;
+
+/// What a worker is set to.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerSettings {
+    pub(crate) batch_max: usize,
+    pub(crate) batch_time: Duration,
+    pub(crate) starvation_limit: usize,
+    pub(crate) wait: Wait,
+    pub(crate) stamps: Stamps,
+    pub(crate) pool: usize,
+    pub(crate) is_crowded: bool,
+}
+
+struct InLane {
+    rx: LaneRx<Slot>,
+    from_worker: bool,
+}
+
+/// What outlives the worker of a polled pool: events and lanes, no handlers.
+pub(crate) struct Stash {
+    lanes: [Vec<InLane>; CLASS_COUNT],
+    out: WorkerOut,
+}
+
+impl fmt::Debug for Stash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stash").finish_non_exhaustive()
+    }
+}
+
+/// Where the events of a class come from, in turn.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Own,
+    Lanes,
+    Inbox,
+    Shared,
+}
+
+const SOURCES: [Source; 4] = [Source::Lanes, Source::Inbox, Source::Own, Source::Shared];
+
+/// One worker: lanes in, handlers out.
+pub(crate) struct Worker {
+    fabric: Arc<Fabric>,
+    port: Arc<WorkerPort>,
+    settings: WorkerSettings,
+    batch_ticks: u64,
+    lanes: [Vec<InLane>; CLASS_COUNT],
+    desk: Desk,
+    idle: Idle,
+    /// Events taken since each class was last looked at when it was due.
+    passed: [usize; CLASS_COUNT],
+    turn: usize,
+    /// Something was handled since the last shutdown round.
+    was_active: bool,
+    /// Rounds to be answered after the next full look that finds nothing or after a turn.
+    rounds: Vec<Arc<Round>>,
+    stop: Option<Arc<super::Answer>>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        fabric: Arc<Fabric>,
+        shared: Arc<WorkerShared>,
+        settings: WorkerSettings,
+        observer: Option<ErrorObserver>,
+    ) -> Self {
+        Self::resume(fabric, shared, settings, observer, None)
+    }
+
+    /// As [`new`](Self::new), with what an earlier worker of this place has left.
+    pub(crate) fn resume(
+        fabric: Arc<Fabric>,
+        shared: Arc<WorkerShared>,
+        settings: WorkerSettings,
+        observer: Option<ErrorObserver>,
+        stash: Option<Stash>,
+    ) -> Self {
+        let Stash { lanes, out } = stash.unwrap_or_else(|| Stash {
+            lanes: Default::default(),
+            out: WorkerOut::new(Arc::clone(&fabric), shared.index),
+        });
+        let out = Rc::new(out);
+        let clock = fabric.clock.clone();
+        let batch_ticks = clock.raw_after(0, settings.batch_time);
+        shared.set_phase(Phase::Polling);
+        Self {
+            port: Arc::clone(&fabric.ports[shared.index]),
+            batch_ticks,
+            lanes,
+            desk: Desk::new(out, shared, clock, observer, settings.stamps),
+            idle: Idle::new(settings.wait, settings.is_crowded),
+            passed: [0; CLASS_COUNT],
+            turn: 0,
+            was_active: false,
+            rounds: Vec::new(),
+            stop: None,
+            settings,
+            fabric,
+        }
+    }
+
+    /// Installs subscriptions that were made before the worker: for polled pools.
+    pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), crate::Failure> {
+        self.desk.bench.install(shared, self.desk.shared.id)
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) {
+        let _on_thread = OnThread::enter(&self.desk.out);
+        let mut was_busy = false;
+        loop {
+            let taken = self.turn();
+            if self.stop.is_some() {
+                break;
+            }
+            if taken > 0 {
+                self.idle.found();
+                if was_busy && taken < FEW {
+                    for _ in 0..FEW_PAUSE_SPINS {
+                        spin_loop();
+                    }
+                }
+                was_busy = true;
+                continue;
+            }
+            was_busy = false;
+            if self.desk.out.is_spilling() {
+                // What waits to leave needs another worker to go on.
+                thread::yield_now();
+                continue;
+            }
+            if self.idle.step() == Step::Park {
+                self.park(None);
+            }
+        }
+        self.end();
+    }
+
+    /// One pass for a poller's thread: up to `limit` batches; events taken.
+    pub(crate) fn poll(&mut self, batches: usize) -> usize {
+        let _on_thread = OnThread::enter(&self.desk.out);
+        let mut taken = 0;
+        for _ in 0..batches.max(1) {
+            let now = self.turn();
+            taken += now;
+            if now == 0 || self.stop.is_some() {
+                break;
+            }
+        }
+        taken
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Sleeps until there may be something, after the last look (W1).
+    pub(crate) fn park(&mut self, timeout: Option<Duration>) {
+        if !self.port.wake.announce(self.fabric.barrier) {
+            thread::yield_now();
+            return;
+        }
+        if self.has_anything() {
+            self.port.wake.cancel();
+            return;
+        }
+        self.desk.shared.set_phase(Phase::Parked);
+        self.port.wake.sleep(timeout);
+        self.desk.shared.set_phase(Phase::Polling);
+    }
+
+    /// Whether anything at all waits for this worker. Also lets go of lanes whose publisher is gone.
+    fn has_anything(&mut self) -> bool {
+        if self.port.has_control() || self.desk.out.is_spilling() {
+            return true;
+        }
+        for class in Class::ALL {
+            let index = class.index();
+            if self.desk.out.own_waiting(index) > 0
+                || self
+                    .port
+                    .used_inbox(index)
+                    .is_some_and(crate::lane::Inbox::has_waiting)
+                || self.shared_waits(class)
+            {
+                return true;
+            }
+            // Abandoned is read before the look for emptiness (L8).
+            let shared = &self.desk.shared;
+            let mut found = false;
+            self.lanes[index].retain(|lane| {
+                let is_abandoned = lane.rx.is_abandoned();
+                let is_waiting = lane.rx.has_waiting();
+                found |= is_waiting;
+                let is_over = is_abandoned && !is_waiting;
+                if is_over {
+                    shared
+                        .lanes
+                        .lock()
+                        .retain(|entry| !Arc::ptr_eq(&entry.stats, lane.rx.stats()));
+                }
+                !is_over
+            });
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn shared_waits(&self, class: Class) -> bool {
+        self.fabric.pools[self.settings.pool]
+            .shared
+            .as_ref()
+            .and_then(|queues| queues[class.index()].get())
+            .is_some_and(crate::lane::Inbox::has_waiting)
+    }
+
+    /// Letters, spill, then one batch of the most urgent class that has events; events taken.
+    fn turn(&mut self) -> usize {
+        if self.port.has_control() {
+            self.read_letters();
+            if self.stop.is_some() {
+                return 0;
+            }
+        }
+        if self.desk.out.flush() {
+            self.was_active = true;
+        }
+        let taken = self.take_batch();
+        if taken > 0 {
+            self.was_active = true;
+        }
+        if !self.rounds.is_empty() {
+            self.answer_rounds(taken);
+        }
+        taken
+    }
+
+    /// A worker is active if it did anything since the last round, or has anything left to do.
+    #[cold]
+    fn answer_rounds(&mut self, taken: usize) {
+        let is_active = self.was_active || taken > 0 || self.has_anything();
+        self.was_active = false;
+        for round in self.rounds.drain(..) {
+            round.give(is_active);
+        }
+    }
+
+    /// PD3: the highest class first, and each lower class at least once in every so many events.
+    fn take_batch(&mut self) -> usize {
+        self.port.clear_urgent();
+        // Three lower classes may fall due together, each for one event.
+        let due = self
+            .settings
+            .starvation_limit
+            .saturating_sub(CLASS_COUNT - 1)
+            .max(1);
+        for class in [Class::Low, Class::Normal, Class::High] {
+            if self.passed[class.index()] >= due {
+                self.passed[class.index()] = 0;
+                let taken = self.take_class(class, 1);
+                if taken > 0 {
+                    self.note_passed(class, taken);
+                    return taken;
+                }
+            }
+        }
+        for class in Class::ALL {
+            let until_due = self.passed[class.index() + 1..]
+                .iter()
+                .map(|passed| due - passed.min(&(due - 1)))
+                .min()
+                .unwrap_or(usize::MAX);
+            let taken = self.take_class(class, self.settings.batch_max.min(until_due));
+            if taken > 0 {
+                self.passed[class.index()] = 0;
+                self.note_passed(class, taken);
+                return taken;
+            }
+        }
+        0
+    }
+
+    fn note_passed(&mut self, served: Class, taken: usize) {
+        for class in 1..CLASS_COUNT {
+            if class != served.index() {
+                self.passed[class] += taken;
+            }
+        }
+    }
+
+    /// Up to `limit` events of one class from all its sources, beginning with another each time.
+    fn take_class(&mut self, class: Class, limit: usize) -> usize {
+        self.turn = self.turn.wrapping_add(1);
+        let mut taken = 0;
+        for step in 0..SOURCES.len() {
+            if taken >= limit {
+                break;
+            }
+            let source = SOURCES[(self.turn + step) % SOURCES.len()];
+            let (now, goes_on) = match source {
+                Source::Lanes => self.take_lanes(class, limit - taken),
+                Source::Inbox => self.take_inbox(class, limit - taken),
+                Source::Own => self.take_own(class, limit - taken),
+                Source::Shared => self.take_shared(class, limit - taken),
+            };
+            taken += now;
+            if !goes_on {
+                break;
+            }
+        }
+        taken
+    }
+
+    fn take_lanes(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        let lanes = &mut self.lanes[class.index()];
+        let count = lanes.len();
+        if count == 0 {
+            return (0, true);
+        }
+        let is_spilling = self.desk.out.is_spilling();
+        let batch = Batch::new(&self.port, class, self.batch_ticks);
+        let first = self.turn % count;
+        let mut taken = 0;
+        let mut goes_on = true;
+        for step in 0..count {
+            let lane = &mut lanes[(first + step) % count];
+            // PD5: a worker that spills takes nothing new from outside, but must take what another
+            // spill waits for, or two workers could wait for each other.
+            if is_spilling && !lane.from_worker && !lane.rx.stats().is_wanted() {
+                continue;
+            }
+            if !lane.rx.has_waiting() {
+                continue;
+            }
+            let start = open(&mut self.desk, class);
+            let desk = &mut self.desk;
+            taken += lane
+                .rx
+                .take(limit - taken, self.fabric.barrier, |slot, is_last| {
+                    let ended = desk.handle(slot, is_last);
+                    if batch.is_over(start, ended) {
+                        goes_on = false;
+                        Flow::Stop
+                    } else {
+                        Flow::Next
+                    }
+                });
+            close(&mut self.desk);
+            if taken >= limit || !goes_on {
+                break;
+            }
+        }
+        (taken, goes_on)
+    }
+
+    fn take_inbox(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        let port = Arc::clone(&self.port);
+        let Some(inbox) = port.used_inbox(class.index()) else {
+            return (0, true);
+        };
+        if self.desk.out.is_spilling() && !inbox.is_deferred() {
+            return (0, true);
+        }
+        self.take_queue(class, limit, inbox)
+    }
+
+    fn take_shared(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        let fabric = Arc::clone(&self.fabric);
+        let Some(queue) = fabric.pools[self.settings.pool]
+            .shared
+            .as_ref()
+            .and_then(|queues| queues[class.index()].get())
+        else {
+            return (0, true);
+        };
+        if self.desk.out.is_spilling() && !queue.is_deferred() {
+            return (0, true);
+        }
+        self.take_queue(class, limit, queue)
+    }
+
+    /// From a queue that is no ring: each event is moved out and its place given back before it is
+    /// handled, so that a slow handler holds no place.
+    fn take_queue(
+        &mut self,
+        class: Class,
+        limit: usize,
+        queue: &crate::lane::Inbox<Slot>,
+    ) -> (usize, bool) {
+        if !queue.has_waiting() {
+            return (0, true);
+        }
+        let barrier = self.fabric.barrier;
+        let pop = |_: &mut Desk| {
+            let slot = queue.pop()?;
+            queue.give_back(1, barrier);
+            Some(slot)
+        };
+        let (taken, goes_on) = self.take_moved(class, limit, pop, || !queue.has_waiting());
+        queue.note_taken(taken as u64);
+        (taken, goes_on)
+    }
+
+    fn take_own(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        let index = class.index();
+        if self.desk.out.own_waiting(index) == 0 {
+            return (0, true);
+        }
+        let out = Rc::clone(&self.desk.out);
+        self.take_moved(
+            class,
+            limit,
+            |desk| desk.out.take_own(index),
+            || out.own_waiting(index) == 0,
+        )
+    }
+
+    fn take_moved(
+        &mut self,
+        class: Class,
+        limit: usize,
+        mut pop: impl FnMut(&mut Desk) -> Option<Slot>,
+        is_empty: impl Fn() -> bool,
+    ) -> (usize, bool) {
+        let port = Arc::clone(&self.port);
+        let batch = Batch::new(&port, class, self.batch_ticks);
+        let start = open(&mut self.desk, class);
+        let mut taken = 0;
+        let mut goes_on = true;
+        while taken < limit
+            && let Some(mut slot) = pop(&mut self.desk)
+        {
+            taken += 1;
+            let is_last = taken == limit || is_empty();
+            let ended = self.desk.handle(&mut slot, is_last);
+            if batch.is_over(start, ended) {
+                goes_on = false;
+                break;
+            }
+        }
+        close(&mut self.desk);
+        (taken, goes_on)
+    }
+
+    #[cold]
+    fn read_letters(&mut self) {
+        while let Some(control) = self.port.take_control() {
+            match control {
+                Control::Attach(attached) => self.attach(attached),
+                Control::Letter(letter) => match letter.downcast::<Letter>() {
+                    Ok(letter) => self.read(*letter),
+                    Err(_) => unreachable!("a worker is sent letters only"),
+                },
+            }
+        }
+    }
+
+    fn attach(&mut self, attached: Attached) {
+        self.desk.shared.lanes.lock().push(LaneEntry {
+            class: attached.class,
+            from_worker: attached.from_worker,
+            stats: Arc::clone(attached.lane.stats()),
+        });
+        self.lanes[attached.class.index()].push(InLane {
+            rx: attached.lane,
+            from_worker: attached.from_worker,
+        });
+    }
+
+    fn read(&mut self, letter: Letter) {
+        let desk = &mut self.desk;
+        match letter {
+            Letter::Install(shared, answer) => {
+                answer.give(desk.bench.install(&shared, desk.shared.id));
+            }
+            Letter::Remove(id, answer) => {
+                desk.bench.remove(id);
+                answer.give(Ok(()));
+            }
+            Letter::Round(round) => self.rounds.push(round),
+            Letter::Stop(answer) => self.stop = Some(answer),
+        }
+    }
+
+    /// Leaves lanes and unsent events for the next worker of this place; drops handlers and state, on
+    /// the thread that made them.
+    pub(crate) fn put_down(mut self) -> Stash {
+        self.read_letters();
+        for round in self.rounds.drain(..) {
+            round.give(true);
+        }
+        self.desk.bench.clear();
+        self.desk.shared.set_phase(Phase::Stopped);
+        if let Some(answer) = self.stop.take() {
+            answer.give(Ok(()));
+        }
+        let Self { lanes, desk, .. } = self;
+        let Desk { out, .. } = desk;
+        Stash {
+            lanes,
+            out: Rc::into_inner(out).expect("outside a poll nobody else holds the worker's side"),
+        }
+    }
+
+    /// Abandons what is left and drops all state, on the worker's own thread.
+    pub(crate) fn end(mut self) {
+        let _on_thread = OnThread::enter(&self.desk.out);
+        self.read_letters();
+        for round in self.rounds.drain(..) {
+            round.give(true);
+        }
+        let barrier = self.fabric.barrier;
+        let desk = &mut self.desk;
+        for class in Class::ALL {
+            for lane in &mut self.lanes[class.index()] {
+                while lane.rx.has_waiting() {
+                    lane.rx.take(usize::MAX, barrier, |slot, _| {
+                        desk.abandon(slot);
+                        Flow::Next
+                    });
+                }
+            }
+            let inbox = self.port.used_inbox(class.index());
+            let shared = self.fabric.pools[self.settings.pool]
+                .shared
+                .as_ref()
+                .and_then(|queues| queues[class.index()].get());
+            for queue in inbox.into_iter().chain(shared) {
+                while let Some(mut slot) = queue.pop() {
+                    queue.give_back(1, barrier);
+                    desk.abandon(&mut slot);
+                }
+            }
+        }
+        let out = Rc::clone(&desk.out);
+        out.drain(|mut slot| desk.abandon(&mut slot));
+        desk.bench.clear();
+        out.retire();
+        desk.shared.lanes.lock().clear();
+        desk.shared.set_phase(Phase::Stopped);
+        // A letter sent at this moment is found by this last reading, or by its sender, who looks at the
+        // phase after sending.
+        barrier.heavy();
+        while let Some(control) = self.port.take_control() {
+            if let Control::Letter(letter) = control
+                && let Ok(letter) = letter.downcast::<Letter>()
+            {
+                letter.answer_for_ended();
+            }
+        }
+        if let Some(answer) = self.stop.take() {
+            answer.give(Ok(()));
+        }
+    }
+}
+
+/// What ends a batch early.
+struct Batch<'a> {
+    port: &'a WorkerPort,
+    ticks: u64,
+    is_critical: bool,
+}
+
+impl<'a> Batch<'a> {
+    fn new(port: &'a WorkerPort, class: Class, ticks: u64) -> Self {
+        Self {
+            port,
+            ticks,
+            is_critical: class == Class::Critical,
+        }
+    }
+
+    /// The time is up (seen at stamps), or something critical waits.
+    #[inline(always)]
+    fn is_over(&self, start: u64, ended: Option<u64>) -> bool {
+        if self.is_critical {
+            return false;
+        }
+        self.port.is_urgent()
+            || ended.is_some_and(|ended| ended.saturating_sub(start) > self.ticks)
+    }
+}
+
+#[inline(always)]
+fn open(desk: &mut Desk, class: Class) -> u64 {
+    desk.shared.set_phase(Phase::InBatch);
+    desk.begin(class)
+}
+
+#[inline(always)]
+fn close(desk: &mut Desk) {
+    desk.end_group();
+    desk.shared.set_phase(Phase::Polling);
+}
+
+/// The barrier of an engine whose workers never sleep is used for closing only.
+pub(crate) fn needs_bell(waits: impl IntoIterator<Item = Wait>) -> bool {
+    waits.into_iter().any(|wait| wait == Wait::Adaptive)
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("desk", &self.desk)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! What others may read of a worker at any time.
+//!
+//! publish → route → lane → **worker** → handler → outcome
+
+use crate::event::{Class, EventId};
+use crate::handler::WorkerId;
+use crate::lane::LaneStats;
+use crate::metrics::Recorder;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, Barrier, CachePadded, Handover, Mutex};
+
+/// Ids of abandoned events that are kept for the report; the rest is only counted.
+pub(crate) const ABANDONED_IDS_MAX: usize = 1_000;
+
+/// Events that no worker will handle any more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Abandoned {
+    /// Events, not deliveries.
+    pub(crate) count: u64,
+    pub(crate) ids: Vec<EventId>,
+}
+
+impl Abandoned {
+    pub(crate) fn add(&mut self, id: EventId) {
+        self.count += 1;
+        if self.ids.len() < ABANDONED_IDS_MAX {
+            self.ids.push(id);
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        let room = ABANDONED_IDS_MAX - self.ids.len().min(ABANDONED_IDS_MAX);
+        self.ids.extend(other.ids.iter().take(room));
+    }
+}
+
+/// A lane as reports know it.
+#[derive(Debug)]
+pub(crate) struct LaneEntry {
+    pub(crate) class: Class,
+    pub(crate) from_worker: bool,
+    pub(crate) stats: Arc<LaneStats>,
+}
+
+/// What a worker is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between batches: polling, spinning.
+    Polling = 0,
+    /// In a batch, that is to say in a handler.
+    InBatch = 1,
+    /// Asleep.
+    Parked = 2,
+    /// Done for good, or a polled worker without a poller.
+    Stopped = 3,
+}
+
+#[derive(Debug)]
+struct Words {
+    phase: AtomicU32,
+    /// Stamp at which a group was last recorded.
+    recorded: AtomicU64,
+    taken: AtomicU64,
+    unhandled: AtomicU64,
+}
+
+/// A worker's side that reports read.
+#[derive(Debug)]
+pub(crate) struct WorkerShared {
+    pub(crate) id: WorkerId,
+    /// Its number among all workers.
+    pub(crate) index: usize,
+    words: CachePadded<Words>,
+    pub(crate) recorder: Handover<Recorder>,
+    /// A lock on the cold side only: lanes come and go, and are reported.
+    pub(crate) lanes: Mutex<Vec<LaneEntry>>,
+    pub(crate) abandoned: Mutex<Abandoned>,
+}
+
+impl WorkerShared {
+    pub(crate) fn new(id: WorkerId, index: usize, barrier: Barrier, now: u64) -> Self {
+        Self {
+            id,
+            index,
+            words: CachePadded::new(Words {
+                phase: AtomicU32::new(Phase::Stopped as u32),
+                recorded: AtomicU64::new(now),
+                taken: AtomicU64::new(0),
+                unhandled: AtomicU64::new(0),
+            }),
+            recorder: Handover::new(Recorder::default(), Recorder::default(), barrier),
+            lanes: Mutex::new(Vec::new()),
+            abandoned: Mutex::new(Abandoned::default()),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.words.phase.store(phase as u32, Ordering::Release);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.words.phase.load(Ordering::Acquire) {
+            0 => Phase::Polling,
+            1 => Phase::InBatch,
+            2 => Phase::Parked,
+            _ => Phase::Stopped,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn note_recorded(&self, stamp: u64) {
+        self.words.recorded.store(stamp, Ordering::Relaxed);
+    }
+
+    pub(crate) fn recorded(&self) -> u64 {
+        self.words.recorded.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn note_taken(&self, count: u64) {
+        let taken = &self.words.taken;
+        taken.store(taken.load(Ordering::Relaxed) + count, Ordering::Release);
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.words.taken.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_unhandled(&self) {
+        let unhandled = &self.words.unhandled;
+        unhandled.store(unhandled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unhandled(&self) -> u64 {
+        self.words.unhandled.load(Ordering::Relaxed)
+    }
+}

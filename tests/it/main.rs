@@ -1,0 +1,11 @@
+//! The contract's promises, a file per chapter; every test is named after the promise it keeps.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start threads and read clocks of their own"
+)]
+
+mod common;
+mod dispatch;
+mod publish;
+mod stopping;
