@@ -144,7 +144,9 @@ impl<T> Inbox<T> {
 
     /// Takes the registration back.
     pub(crate) fn stop_waiting(&self, room: &Arc<Room>) {
-        self.waiters.lock().retain(|other| !Arc::ptr_eq(other, room));
+        self.waiters
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, room));
         self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn lane<T>(capacity: usize, room: Arc<Room>) -> (LaneTx<T>, LaneRx<T>
 
 /// The sending end.
 pub(crate) struct LaneTx<T> {
+    // Its drop marks the ring, Release [abandoned]: pairs with the Acquire in `is_abandoned` (L8).
     ring: Producer<T>,
     pushed: u64,
     stats: Arc<LaneStats>,
@@ -98,6 +99,8 @@ impl<T> LaneTx<T> {
     #[inline(always)]
     #[must_use]
     pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut MaybeUninit<T>) -> &mut T) -> bool {
+        // Inside, when the remembered head has been used up: Acquire [reuse], pairs with the Release
+        // in `LaneRx::take`; the worker is done with the slot before it is written again (L3).
         let Ok(mut chunk) = self.ring.write_chunk_uninit(1) else {
             return false;
         };
@@ -108,6 +111,8 @@ impl<T> LaneTx<T> {
             std::ptr::eq(written, place),
             "a slot is written where it lies"
         );
+        // Inside: Release [publish], pairs with the Acquire in `LaneRx::take`; the slot happens-before
+        // whoever sees this tail (L2).
         // SAFETY: L1: the one claimed slot is ours alone, and `write` returned a reference to it as an
         // initialised value.
         unsafe { chunk.commit_all() };
@@ -142,7 +147,9 @@ impl<T> LaneTx<T> {
 
 impl<T> fmt::Debug for LaneTx<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneTx").field("stats", &self.stats).finish()
+        f.debug_struct("LaneTx")
+            .field("stats", &self.stats)
+            .finish()
     }
 }
 
@@ -175,7 +182,7 @@ impl<T> LaneRx<T> {
         barrier: Barrier,
         mut f: impl FnMut(&mut T, bool) -> Flow,
     ) -> usize {
-        // The Acquire load of the tail happens inside: [publish].
+        // Inside: Acquire [publish], pairs with the Release in `LaneTx::push_with` (L2).
         let waiting = self.ring.slots();
         if waiting == 0 {
             return 0;
@@ -196,6 +203,8 @@ impl<T> LaneRx<T> {
                 }
             }
         }
+        // Inside: what `f` left in the slots is dropped, then Release [reuse], pairs with the Acquire
+        // in `LaneTx::push_with` (L3, L4).
         chunk.commit(done);
         self.taken += done as u64;
         self.stats.taken.store(self.taken, Ordering::Release);
@@ -212,6 +221,7 @@ impl<T> LaneRx<T> {
     /// Whether the sending end is gone. To be read *before* the last look for emptiness: what was
     /// pushed before the sender went is then found by that look (L8).
     pub(crate) fn is_abandoned(&self) -> bool {
+        // Inside: Acquire [abandoned], pairs with the Release in the drop of the sender's end.
         self.ring.is_abandoned()
     }
 
@@ -222,6 +232,8 @@ impl<T> LaneRx<T> {
 
 impl<T> fmt::Debug for LaneRx<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneRx").field("stats", &self.stats).finish()
+        f.debug_struct("LaneRx")
+            .field("stats", &self.stats)
+            .finish()
     }
 }

@@ -41,7 +41,7 @@ impl Room {
     /// Sleeps until woken or until the time is up; may return early. Leaves the word idle.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         self.word.wait(WAITING, timeout);
-        // AcqRel [room]: pairs with the Release in `wake`; the given-back slots are visible.
+        // AcqRel [room]: pairs with the swap in `wake`; the given-back slots are visible.
         self.word.swap(IDLE, Ordering::AcqRel);
     }
 

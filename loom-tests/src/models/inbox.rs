@@ -68,6 +68,31 @@ fn l9_two_publishers_share_one_place() {
     });
 }
 
+/// Two workers of an unordered pool empty places in any order, and give them back in another.
+#[test]
+fn l9_two_workers_share_a_queue() {
+    bounded(|| {
+        let queue = Arc::new(Inbox::new(2));
+        push_trying(&queue, 1);
+        push_trying(&queue, 2);
+        let workers = [(), ()].map(|()| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let value = queue.pop();
+                queue.give_back(usize::from(value.is_some()), BARRIER);
+                value.unwrap_or(0)
+            })
+        });
+        push_trying(&queue, 4);
+        let mut sum: u32 = workers.map(|worker| worker.join().unwrap()).iter().sum();
+        while let Some(value) = queue.pop() {
+            queue.give_back(1, BARRIER);
+            sum += value;
+        }
+        assert_eq!(sum, 7, "each comes once");
+    });
+}
+
 /// A publisher by `&self` while the gate is shut: its reserved place is its bracket.
 fn close(wait: impl Fn(&Inbox<u32>)) {
     let gate = Arc::new(Gate::new());

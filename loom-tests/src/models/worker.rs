@@ -14,43 +14,36 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, UnsafeCell, Weakness, thread, weakened};
 use loom::sync::{Condvar, Mutex};
 
-/// Counts workers down; what `worker/letter.rs` calls an answer, and a round with it.
+/// What somebody waits for who has sent a letter; `worker/letter.rs` counts several workers down.
 struct Answer {
-    state: Mutex<(usize, bool)>,
+    is_given: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Answer {
-    fn new(workers: usize) -> Arc<Self> {
+    fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new((workers, false)),
+            is_given: Mutex::new(false),
             changed: Condvar::new(),
         })
     }
 
-    fn give(&self, is_active: bool) {
-        let mut state = self.state.lock().unwrap();
-        state.0 -= 1;
-        state.1 |= is_active;
-        if state.0 == 0 {
-            self.changed.notify_all();
-        }
+    fn give(&self) {
+        *self.is_given.lock().unwrap() = true;
+        self.changed.notify_all();
     }
 
-    /// Waits for all; whether any was active.
-    fn wait(&self) -> bool {
-        let mut state = self.state.lock().unwrap();
-        while state.0 != 0 {
-            state = self.changed.wait(state).unwrap();
+    fn wait(&self) {
+        let mut is_given = self.is_given.lock().unwrap();
+        while !*is_given {
+            is_given = self.changed.wait(is_given).unwrap();
         }
-        state.1
     }
 }
 
 enum Letter {
     Install(Arc<Answer>),
     Remove(Arc<Answer>),
-    Round(Arc<Answer>),
     Stop,
 }
 
@@ -138,10 +131,10 @@ fn subscribe(waits: bool) {
                     match letter {
                         Letter::Install(answer) => {
                             is_installed = true;
-                            answer.give(false);
+                            answer.give();
                         }
                         Letter::Stop => return,
-                        Letter::Remove(_) | Letter::Round(_) => unreachable!("not sent here"),
+                        Letter::Remove(_) => unreachable!("not sent here"),
                     }
                 }
                 rx.take(8, BARRIER, |_, _| {
@@ -162,7 +155,7 @@ fn subscribe(waits: bool) {
             }
         }
     });
-    let answer = Answer::new(1);
+    let answer = Answer::new();
     port.send(Letter::Install(Arc::clone(&answer)), BARRIER);
     if waits {
         answer.wait();
@@ -202,7 +195,7 @@ fn unsubscribe(waits: bool) {
                 while let Some(letter) = port.take_control() {
                     if let Letter::Remove(answer) = letter {
                         is_installed = false;
-                        answer.give(false);
+                        answer.give();
                     }
                 }
                 rx.take(1, BARRIER, |_, _| {
@@ -220,7 +213,7 @@ fn unsubscribe(waits: bool) {
     });
     assert!(tx.push_with(|slot| slot.write(7_u32)), "there is room");
     port.wake.notify(BARRIER);
-    let answer = Answer::new(1);
+    let answer = Answer::new();
     port.send(Letter::Remove(Arc::clone(&answer)), BARRIER);
     if waits {
         answer.wait();
@@ -241,84 +234,113 @@ fn w3_twin_that_does_not_wait_for_the_answer() {
     bounded(|| unsubscribe(false));
 }
 
-/// One of two workers that pass an event to and fro; answers rounds with `is_active`, which is given
-/// whether it took anything since the last round and whether anything waits.
-fn pass_on(
-    own: &Letters,
-    other: &Letters,
-    rx: &mut LaneRx<u32>,
-    tx: &mut LaneTx<u32>,
-    is_active: fn(bool, bool) -> bool,
-) {
-    let mut was_active = false;
-    loop {
-        let mut rounds = Vec::new();
-        while let Some(letter) = own.take_control() {
-            match letter {
-                Letter::Round(round) => rounds.push(round),
-                Letter::Stop => {
-                    assert!(!rx.has_waiting(), "a quiet engine has nothing left");
-                    return;
-                }
-                Letter::Install(_) | Letter::Remove(_) => unreachable!("not sent here"),
-            }
-        }
-        let taken = rx.take(1, BARRIER, |hops, _| {
+/// What a worker answers to a round, given whether it took anything since the last one and whether
+/// anything waits.
+type IsActive = fn(bool, bool) -> bool;
+
+/// One of two workers that pass an event to and fro.
+struct Passer {
+    rx: LaneRx<u32>,
+    tx: LaneTx<u32>,
+    was_active: bool,
+    is_active: IsActive,
+}
+
+impl Passer {
+    /// One batch of one event.
+    fn turn(&mut self) -> usize {
+        let tx = &mut self.tx;
+        let taken = self.rx.take(1, BARRIER, |hops, _| {
             if *hops > 0 {
                 let next = *hops - 1;
                 assert!(tx.push_with(|slot| slot.write(next)), "there is room");
-                other.wake.notify(BARRIER);
             }
             Flow::Next
         });
-        was_active |= taken > 0;
-        for round in rounds {
-            round.give(is_active(was_active, rx.has_waiting()));
-            was_active = false;
-        }
-        if taken == 0 {
-            park(own, || rx.has_waiting());
-        }
+        self.was_active |= taken > 0;
+        taken
+    }
+
+    /// The answer to a round, between two batches.
+    fn answer(&mut self) -> bool {
+        let active = (self.is_active)(self.was_active, self.rx.has_waiting());
+        self.was_active = false;
+        active
+    }
+
+    fn end(&self) {
+        assert!(!self.rx.has_waiting(), "a quiet engine has nothing left");
     }
 }
 
-/// An event goes `hops` times from worker to worker while the closer asks for `quiet_rounds` in a row
-/// in which nobody was active.
-fn drain(hops: u32, quiet_rounds: usize, is_active: fn(bool, bool) -> bool) {
-    let left = Arc::new(Letters::new(1));
-    let right = Arc::new(Letters::new(1));
-    let (mut to_left, mut left_rx) = lane(2, Arc::new(Room::new()));
-    let (mut to_right, mut right_rx) = lane(2, Arc::new(Room::new()));
-    assert!(to_left.push_with(|slot| slot.write(hops)), "there is room");
-    let workers = [
-        thread::spawn({
-            let (left, right) = (Arc::clone(&left), Arc::clone(&right));
-            move || pass_on(&left, &right, &mut left_rx, &mut to_right, is_active)
-        }),
-        thread::spawn({
-            let (left, right) = (Arc::clone(&left), Arc::clone(&right));
-            move || pass_on(&right, &left, &mut right_rx, &mut to_left, is_active)
-        }),
-    ];
-    let mut quiet = 0;
-    while quiet < quiet_rounds {
-        let round = Answer::new(2);
-        for port in [&left, &right] {
-            port.send(Letter::Round(Arc::clone(&round)), BARRIER);
+/// The round that means the end.
+const END: u32 = u32::MAX;
+
+/// An event goes `hops` times from worker to worker while the closer asks until `quiet_rounds` in a
+/// row found nobody active. The closer is on the first worker's thread, between two batches of it:
+/// that is where a worker reads its letters anyway.
+fn drain(hops: u32, quiet_rounds: usize, is_active: IsActive) {
+    let (to_here, here_rx) = lane(2, Arc::new(Room::new()));
+    let (mut to_there, there_rx) = lane(2, Arc::new(Room::new()));
+    assert!(to_there.push_with(|slot| slot.write(hops)), "there is room");
+    let passer = |rx, tx| Passer {
+        rx,
+        tx,
+        was_active: false,
+        is_active,
+    };
+    let mut here = passer(here_rx, to_there);
+    let mut there = passer(there_rx, to_here);
+    let asked = Arc::new(AtomicU32::new(0));
+    // The round and, in the lowest bit, whether the worker was active.
+    let answered = Arc::new(AtomicU32::new(0));
+    let worker = thread::spawn({
+        let (asked, answered) = (Arc::clone(&asked), Arc::clone(&answered));
+        move || {
+            let mut last = 0;
+            loop {
+                // Acquire and Release as an answer's lock and a letter's queue have them.
+                let round = asked.load(Ordering::Acquire);
+                if round == END {
+                    return there.end();
+                }
+                let taken = there.turn();
+                if round != last {
+                    last = round;
+                    let active = u32::from(there.answer());
+                    answered.store(2 * round + active, Ordering::Release);
+                } else if taken == 0 {
+                    thread::yield_now();
+                }
+            }
         }
-        quiet = if round.wait() { 0 } else { quiet + 1 };
+    });
+    let (mut quiet, mut round) = (0, 0);
+    while quiet < quiet_rounds {
+        round += 1;
+        asked.store(round, Ordering::Release);
+        here.turn();
+        let mut active = here.answer();
+        loop {
+            let answer = answered.load(Ordering::Acquire);
+            if answer / 2 == round {
+                active |= answer % 2 == 1;
+                break;
+            }
+            if here.turn() == 0 {
+                thread::yield_now();
+            }
+        }
+        quiet = if active { 0 } else { quiet + 1 };
     }
-    for port in [&left, &right] {
-        port.send(Letter::Stop, BARRIER);
-    }
-    for worker in workers {
-        worker.join().unwrap();
-    }
+    asked.store(END, Ordering::Release);
+    here.end();
+    worker.join().unwrap();
 }
 
 #[test]
 fn w4_two_quiet_rounds_leave_nothing() {
-    bounded(|| drain(1, 2, |was_active, waits| was_active || waits));
+    every(|| drain(2, 2, |was_active, waits| was_active || waits));
 }
 
 #[test]
@@ -339,7 +361,7 @@ const STOPPED: u32 = 1;
 fn answer_all(port: &Letters) {
     while let Some(letter) = port.take_control() {
         if let Letter::Remove(answer) = letter {
-            answer.give(false);
+            answer.give();
         }
     }
 }
@@ -360,7 +382,7 @@ fn end(reads_once_more: bool) {
             }
         }
     });
-    let answer = Answer::new(1);
+    let answer = Answer::new();
     port.send(Letter::Remove(Arc::clone(&answer)), BARRIER);
     BARRIER.heavy();
     if phase.load(Ordering::Acquire) == STOPPED {

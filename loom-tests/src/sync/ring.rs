@@ -37,10 +37,7 @@ unsafe impl<T: Send> Sync for RingBuffer<T> {}
 unsafe impl<T: Send> Send for RingBuffer<T> {}
 
 impl<T> RingBuffer<T> {
-    #[allow(
-        clippy::new_ret_no_self,
-        reason = "the face of the ring it stands for"
-    )]
+    #[allow(clippy::new_ret_no_self, reason = "the face of the ring it stands for")]
     pub(crate) fn new(capacity: usize) -> (Producer<T>, Consumer<T>) {
         let ring = Arc::new(Self {
             values: (0..capacity)
