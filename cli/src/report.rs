@@ -4,7 +4,7 @@ use crate::plot::percentile_plot;
 use crate::summary::Summary;
 use anyhow::{Context as _, Result};
 use ringbolt::metrics::{
-    IntervalLog, Latency, MICROSECONDS, Report, TICKS_PER_HALF, write_percentiles,
+    IntervalLog, Latency, MILLISECONDS, Report, TICKS_PER_HALF, write_percentiles,
 };
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -80,7 +80,7 @@ impl Directory {
                 Ok(write_percentiles(
                     out,
                     latency,
-                    MICROSECONDS,
+                    MILLISECONDS,
                     TICKS_PER_HALF,
                 )?)
             })?;

@@ -54,15 +54,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let drained = system.shutdown(DRAIN)?;
     let elapsed = started.elapsed();
 
-    let directory = monitor.finish()?;
+    let watched = monitor.finish();
     let report = system.report();
     // The workers' states go with the engine, and leave their counts as they do.
     drop(system);
     let summary = Summary::new(&report, sink.tally(), reader_state.bad_lines(), elapsed);
-    if let Some(directory) = directory {
-        directory.finish(&summary, &report)?;
-    }
+    // Printed before the directory is written, and whatever becomes of that.
     let printed = print(args.format, &summary, &report);
+    let written = watched.and_then(|directory| match directory {
+        Some(directory) => directory.finish(&summary, &report),
+        None => Ok(()),
+    });
 
     let mut is_good = !reader_state.has_failed();
     let mut fault = |message: String| {
@@ -85,8 +87,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
             summary.order_violations
         ));
     }
+    if report.unhandled > 0 {
+        fault(format!("{} events found no handler", report.unhandled));
+    }
     if summary.failed > 0 {
         fault(format!("{} events failed", summary.failed));
+    }
+    if let Err(error) = written {
+        fault(format!("{error:#}"));
     }
     if is_good && summary.bad_lines > 0 {
         console.warn(&format!("{} bad lines were skipped", summary.bad_lines));

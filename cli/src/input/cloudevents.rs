@@ -8,10 +8,12 @@ use std::sync::Arc;
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
 /// Whether an object means to be a CloudEvent: it says so, or it has the other three attributes that
-/// every one must have.
+/// every one must have, as the strings that they must be.
 pub(super) fn claims_to_be(object: &Map<String, Value>) -> bool {
     object.contains_key("specversion")
-        || REQUIRED[1..].iter().all(|name| object.contains_key(*name))
+        || REQUIRED[1..]
+            .iter()
+            .all(|name| object.get(*name).is_some_and(Value::is_string))
 }
 
 /// The record of an event, or the reason why it is none. The key is `partitionkey`, else `subject`.

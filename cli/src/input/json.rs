@@ -172,12 +172,13 @@ impl Reader {
         }
     }
 
-    /// One element of a batch: to the comma or bracket behind it.
+    /// One element of a batch: an object or array to its last bracket, anything else to what ends it.
     fn collect_element(&mut self) -> Result<(), String> {
         let mut depth = 0_usize;
         let mut in_string = false;
         let mut is_escaped = false;
         while let Some(byte) = self.peek()? {
+            let mut is_end = false;
             if in_string {
                 in_string = byte != b'"' || is_escaped;
                 is_escaped = byte == b'\\' && !is_escaped;
@@ -185,7 +186,10 @@ impl Reader {
                 match byte {
                     b'"' => in_string = true,
                     b'{' | b'[' => depth += 1,
-                    b'}' | b']' if depth > 0 => depth -= 1,
+                    b'}' | b']' if depth > 0 => {
+                        depth -= 1;
+                        is_end = depth == 0;
+                    }
                     b',' | b']' | b'}' if depth == 0 => return Ok(()),
                     _ => {}
                 }
@@ -193,6 +197,9 @@ impl Reader {
             self.take();
             self.value.push(byte);
             self.bounded()?;
+            if is_end {
+                return Ok(());
+            }
         }
         Ok(())
     }

@@ -19,12 +19,14 @@ use ringbolt::{Event, Key};
 use serde_json::Value;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// How gzip begins.
+const GZIP: &[u8] = &[0x1F, 0x8B];
 
 /// One record of the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,8 +155,7 @@ impl Source {
         fields: &Fields,
     ) -> impl Iterator<Item = Result<Record, InputError>> + use<> {
         let Self { name, hint, raw } = self;
-        let records = match readable(raw).and_then(|mut text| Ok((kind_of(&mut text, hint)?, text)))
-        {
+        let records = match readable(raw, hint) {
             Ok((Kind::Json, text)) => json::records(text, fields),
             Ok((Kind::Csv, text)) => csv::records(text, fields),
             Err(error) => {
@@ -211,43 +212,52 @@ fn hint_of(path: &Path) -> Option<Kind> {
 
 type Text = Box<dyn BufRead + Send>;
 
-/// The text behind the compression, if there is any, and behind a byte order mark.
-fn readable(raw: Box<dyn Read + Send>) -> io::Result<Text> {
-    let mut raw = BufReader::with_capacity(BUFFER_BYTES, raw);
-    // Several members one after the other are one text: logs are compressed piece by piece.
-    let mut text: Text = if starts_with(&mut raw, &[0x1F, 0x8B])? {
-        Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            MultiGzDecoder::new(raw),
-        ))
-    } else {
-        Box::new(raw)
+/// The text behind the compression, if there is any, and behind a byte order mark; and its format, by the
+/// hint or by the first character that is no space.
+fn readable(raw: Box<dyn Read + Send>, hint: Option<Kind>) -> io::Result<(Kind, Text)> {
+    const MARK: &[u8] = "\u{FEFF}".as_bytes();
+    let (seen, raw) = look_ahead(raw, |seen| seen.len() >= GZIP.len())?;
+    let is_packed = seen.starts_with(GZIP);
+    let mut plain: Box<dyn Read + Send> = Box::new(Cursor::new(seen).chain(raw));
+    if is_packed {
+        // Several members one after the other are one text: logs are compressed piece by piece.
+        let packed = BufReader::with_capacity(BUFFER_BYTES, plain);
+        plain = Box::new(MultiGzDecoder::new(packed));
+    }
+    let first = |seen: &[u8]| {
+        let text = seen.strip_prefix(MARK).unwrap_or(seen);
+        text.iter()
+            .copied()
+            .find(|byte| !byte.is_ascii_whitespace())
     };
-    if starts_with(&mut text, "\u{FEFF}".as_bytes())? {
-        text.consume("\u{FEFF}".len());
-    }
-    Ok(text)
-}
-
-/// Whether the next bytes are these. A pipe that hands over less than that at first is taken at its
-/// first bytes.
-fn starts_with(text: &mut impl BufRead, prefix: &[u8]) -> io::Result<bool> {
-    Ok(text.fill_buf()?.starts_with(prefix))
-}
-
-/// The format: by the hint, or by the first character that is no space.
-fn kind_of(text: &mut Text, hint: Option<Kind>) -> io::Result<Kind> {
-    if let Some(kind) = hint {
-        return Ok(kind);
-    }
-    let first = text
-        .fill_buf()?
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace());
-    Ok(match first {
+    let (mut seen, plain) = look_ahead(plain, |seen| {
+        seen.len() >= MARK.len() && first(seen).is_some()
+    })?;
+    let kind = hint.unwrap_or(match first(&seen) {
         Some(b'{' | b'[') => Kind::Json,
         _ => Kind::Csv,
-    })
+    });
+    if seen.starts_with(MARK) {
+        seen.drain(..MARK.len());
+    }
+    let text = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(seen).chain(plain));
+    Ok((kind, Box::new(text)))
+}
+
+/// Reads until what has been seen is enough, or there is no more, or it is a whole buffer: a pipe may hand
+/// over its bytes one by one.
+fn look_ahead<R: Read>(mut raw: R, is_enough: impl Fn(&[u8]) -> bool) -> io::Result<(Vec<u8>, R)> {
+    let mut seen = Vec::new();
+    let mut chunk = vec![0; BUFFER_BYTES];
+    while seen.len() < BUFFER_BYTES && !is_enough(&seen) {
+        match raw.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => seen.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((seen, raw))
 }
 
 #[cfg(test)]

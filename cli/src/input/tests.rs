@@ -137,6 +137,8 @@ fn a_file_that_begins_with_a_cloudevent_has_nothing_else() {
     );
     let almost = "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}";
     refused(almost, &none, &[(1, "has no specversion")]);
+    let other = "{\"id\":1,\"source\":\"s\",\"type\":\"t\"}";
+    assert_eq!(read(other, &none), [ok("json", None)]);
     assert_eq!(
         read(almost, &fields("/type", "/id", "")),
         [ok("t", Some("1"))]
@@ -221,6 +223,38 @@ fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
     bytes.truncate(bytes.len() - 12);
     let cut = read(bytes, &by);
     assert!(matches!(cut.last(), Some(Err((_, reason))) if reason.contains("cannot be read")));
+}
+
+/// Hands over one byte at a time.
+struct Drip(Cursor<Vec<u8>>);
+
+impl io::Read for Drip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let end = buffer.len().min(1);
+        self.0.read(&mut buffer[..end])
+    }
+}
+
+#[test]
+fn a_pipe_may_hand_over_single_bytes() {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer
+        .write_all("\u{FEFF} \n{\"k\":1}".as_bytes())
+        .expect("memory takes all");
+    let packed = packer.finish().expect("memory takes all");
+    for bytes in [packed, b"\n\n {\"k\":1}\n".to_vec()] {
+        let source = Source {
+            name: "drip".into(),
+            hint: None,
+            raw: Box::new(Drip(Cursor::new(bytes))),
+        };
+        let records: Vec<_> = source.records(&fields("", "k", "")).collect();
+        let keys: Vec<_> = records
+            .iter()
+            .map(|record| record.as_ref().map(|record| record.key.as_deref()))
+            .collect();
+        assert_eq!(keys, [Ok(Some("1"))]);
+    }
 }
 
 #[test]
