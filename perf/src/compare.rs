@@ -2,7 +2,8 @@
 //!
 //! Rounds are interleaved: each round runs every system once before any runs again, so that a slow minute
 //! of the machine falls on all of them, and each round begins with another system. Rounds take about the same
-//! time: a discarded probe tells how many events that is for each. What is printed is the median; a ratio takes the peer's fastest round, which is the peer's best case and not ours.
+//! time: a discarded probe tells how many events that is for each. What is printed is the median; a ratio
+//! takes the peer's fastest round, which is the peer's best case and not ours.
 
 use crate::load::{Load, PAYLOAD_BYTES, Topology};
 use crate::machine::Machine;
@@ -234,7 +235,10 @@ mod tests {
     fn a_median_is_the_middle_and_not_the_mean() {
         let odd = series(System::Rtrb, 1, &[9.0, 1.0, 200.0]);
         assert_eq!((odd.median(), odd.min(), odd.max()), (9.0, 1.0, 200.0));
-        assert_eq!(series(System::Rtrb, 1, &[4.0, 1.0, 2.0, 90.0]).median(), 3.0);
+        assert_eq!(
+            series(System::Rtrb, 1, &[4.0, 1.0, 2.0, 90.0]).median(),
+            3.0
+        );
     }
 
     #[test]
@@ -243,11 +247,14 @@ mod tests {
             series(System::Ringbolt(DEFAULT), 1, &[10.0, 30.0, 20.0]),
             series(System::CrossbeamChannel, 1, &[100.0, 25.0, 50.0]),
         ];
-        let rows = tabulate(Topology::ONE_TO_ONE, &[(DEFAULT, 1)], &all)
-            .expect("both were measured");
+        let rows =
+            tabulate(Topology::ONE_TO_ONE, &[(DEFAULT, 1)], &all).expect("both were measured");
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].system, rows[0].ratio), ("ringbolt", None));
-        assert_eq!((rows[1].system, rows[1].ratio), ("crossbeam-channel", Some(0.8)));
+        assert_eq!(
+            (rows[1].system, rows[1].ratio),
+            ("crossbeam-channel", Some(0.8))
+        );
         assert_eq!(rows[1].ns_per_event, 50.0);
     }
 
@@ -270,6 +277,9 @@ mod tests {
     fn single_producer_peers_are_left_out_of_four_to_one() {
         let all = plan(Topology::FOUR_TO_ONE, &[(DEFAULT, 1)]);
         let names: Vec<&str> = all.iter().map(|series| series.system.name()).collect();
-        assert_eq!(names, ["ringbolt", "crossbeam-channel", "disruptor-rs-multi"]);
+        assert_eq!(
+            names,
+            ["ringbolt", "crossbeam-channel", "disruptor-rs-multi"]
+        );
     }
 }

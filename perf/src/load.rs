@@ -314,7 +314,11 @@ mod tests {
     #[test]
     fn a_round_that_repeats_one_event_for_another_has_none() {
         let error = run_with(|run, order| {
-            let changed = if order.order_id == 8_200 { 8_199 } else { order.order_id };
+            let changed = if order.order_id == 8_200 {
+                8_199
+            } else {
+                order.order_id
+            };
             run.handle(&Order::nth(changed));
         })
         .expect_err("event 8,200 was lost");

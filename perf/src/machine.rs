@@ -196,7 +196,10 @@ mod tests {
     #[test]
     fn the_machine_says_what_it_is() {
         let text = machine(&[0]).to_string();
-        assert!(text.starts_with("machine: Example 9000, 1 processor, "), "{text}");
+        assert!(
+            text.starts_with("machine: Example 9000, 1 processor, "),
+            "{text}"
+        );
         assert!(text.ends_with("100 ns for a ping and a pong"), "{text}");
     }
 

@@ -70,7 +70,8 @@ fn cells(row: &Row) -> [String; 9] {
         format!("{:.1}", row.ns_per_event),
         format!("{:.1}", row.ns_min),
         format!("{:.1}", row.ns_max),
-        row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+        row.ratio
+            .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
     ]
 }
 

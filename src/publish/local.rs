@@ -263,7 +263,12 @@ impl WorkerOut {
         let class = parcel.class;
         let sequence = queues.lease.next();
         parcel.put(sequence, places, |place, slot| match place {
-            Place::Own => queues.own[class.index()].push_back(slot),
+            Place::Own => {
+                queues.own[class.index()].push_back(slot);
+                if class == Class::Critical {
+                    fabric.ports[self.worker].mark_urgent();
+                }
+            }
             Place::Lane(index) => {
                 let Some(lane) = &mut queues.lanes[index] else {
                     unreachable!("a lane with room is open");

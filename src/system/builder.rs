@@ -405,12 +405,14 @@ impl Builder {
         let pinned = super::engine::StartSignal::new();
         let signal = Arc::clone(&pinned);
         let thread = thread::start(name.clone(), move || {
-            let result = processor.map_or(Ok(()), thread::pin);
-            let has_started = result.is_ok();
-            signal.give(result);
-            if has_started {
-                Worker::new(fabric, shared, settings, observer).run();
+            if let Err(error) = processor.map_or(Ok(()), thread::pin) {
+                signal.give(Err(error));
+                return;
             }
+            // Made before the signal: from then on letters find a worker that reads them.
+            let worker = Worker::new(fabric, shared, settings, observer);
+            signal.give(Ok(()));
+            worker.run();
         })
         .map_err(|error| {
             Error::new(

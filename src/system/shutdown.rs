@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// What a shutdown found and left; the numbers are deliveries unless they say otherwise.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Handled, in the engine's whole life.
@@ -36,6 +36,23 @@ pub struct ShutdownReport {
     pub stuck_workers: Vec<WorkerId>,
     /// Whether everything was quiet before the deadline.
     pub in_time: bool,
+}
+
+impl std::fmt::Debug for ShutdownReport {
+    /// Everything but the ids, of which there may be a thousand.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShutdownReport")
+            .field("completed", &self.completed)
+            .field("failed", &self.failed)
+            .field("skipped", &self.skipped)
+            .field("withdrawn", &self.withdrawn)
+            .field("abandoned", &self.abandoned)
+            .field("abandoned_events", &self.abandoned_events)
+            .field("waiting", &self.waiting)
+            .field("stuck_workers", &self.stuck_workers)
+            .field("in_time", &self.in_time)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far the stop has come. A lock is right: it is taken a few times in the engine's life.

@@ -5,7 +5,7 @@
 
 use crate::load::{CAPACITY, Load, ORDER, Order, Run};
 use disruptor::{
-    BusySpin, Producer, ProcessorSettings, Sequence, build_multi_producer, build_single_producer,
+    BusySpin, ProcessorSettings, Producer, Sequence, build_multi_producer, build_single_producer,
 };
 use std::sync::Arc;
 use std::thread::JoinHandle;

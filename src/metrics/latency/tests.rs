@@ -130,6 +130,16 @@ fn merging_fewer_digits_does_not_lower_the_maximum() {
 }
 
 #[test]
+fn since_tells_new_larger_values_from_the_last_bucket() {
+    // 2,047 is the last bucket of the smallest histogram; 5,000 makes it grow.
+    let earlier = latency(&[2_047, 2_047]);
+    let mut now = earlier.clone();
+    now.record(5_000);
+    let later = now.since(&earlier);
+    assert_eq!((later.count(), later.min()), (1, 5_000));
+}
+
+#[test]
 #[should_panic(expected = "6 significant digits (keep 0 to 5)")]
 fn too_many_digits_are_a_mistake() {
     let _ = Latency::with_digits(6);
