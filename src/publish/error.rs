@@ -102,7 +102,11 @@ pub struct BatchError<E, I> {
 
 impl<E, I> fmt::Display for BatchError<E, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {} events of a batch: {}", self.published, self.refused)
+        write!(
+            f,
+            "after {} events of a batch: {}",
+            self.published, self.refused
+        )
     }
 }
 

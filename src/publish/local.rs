@@ -128,7 +128,9 @@ impl WorkerOut {
             worker,
             state,
             queues: RefCell::new(Queues {
-                lanes: (0..fabric.ports.len() * CLASS_COUNT).map(|_| None).collect(),
+                lanes: (0..fabric.ports.len() * CLASS_COUNT)
+                    .map(|_| None)
+                    .collect(),
                 own: Default::default(),
                 spill: Spill::new(fabric.spill_max),
                 lease: SequenceLease::default(),
@@ -314,9 +316,8 @@ impl WorkerOut {
                 .then_some(Place::Own);
         }
         let index = worker * CLASS_COUNT + parcel.class.index();
-        let lane = queues.lanes[index].get_or_insert_with(|| {
-            OutLane::open(fabric, worker, parcel.class, &self.state, true)
-        });
+        let lane = queues.lanes[index]
+            .get_or_insert_with(|| OutLane::open(fabric, worker, parcel.class, &self.state, true));
         if lane.has_room() && !queues.spill.waits_for_own(index) {
             Some(Place::Lane(index))
         } else {
@@ -330,16 +331,9 @@ impl WorkerOut {
         self.queues.borrow().spill.has_room(1)
     }
 
-    pub(crate) fn holds_lent(&self, lent: &Arc<Lent>) -> bool {
-        self.queues.borrow().spill.holds_lent(lent)
-    }
-
-    pub(crate) fn borrow_lane(&self, lane: OutLane, class: Class, lent: &Arc<Lent>) {
-        self.queues.borrow_mut().spill.borrow_lane(lane, class, lent);
-    }
-
-    pub(crate) fn spill_lent(&self, lent: &Arc<Lent>, slot: Slot) {
-        self.queues.borrow_mut().spill.push_lent(lent, slot);
+    /// Takes a publisher's full lane in, to move on what waits for it.
+    pub(crate) fn borrow_lane(&self, lent: Arc<Lent>, class: Class) {
+        self.queues.borrow_mut().spill.borrow_lane(lent, class);
     }
 
     pub(crate) fn spill_inbox(&self, worker: usize, slot: Slot) {
@@ -370,10 +364,6 @@ impl WorkerOut {
 
     pub(crate) fn is_spilling(&self) -> bool {
         !self.queues.borrow().spill.is_empty()
-    }
-
-    pub(crate) fn spilled(&self) -> usize {
-        self.queues.borrow().spill.count()
     }
 
     /// The next of the worker's own events of a class.

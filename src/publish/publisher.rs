@@ -8,12 +8,15 @@
 
 use super::parcel::{Parcel, pools_in};
 use super::tracked::Tracker;
-use super::{Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread};
+use super::{
+    Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread,
+};
 use crate::event::{Class, Event, EventType, Head, SequenceLease, Settle, Slot};
 use crate::lane::{CLASS_COUNT, GateState, LaneTx, lane};
 use crate::route::{Attached, Control, Fabric, PublisherState, WorkerPort, pick};
-use crate::sync::{Arc, Barrier, Mutex, clock, spin_loop, thread};
+use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, spin_loop, thread};
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::fmt;
 
 /// Spins on a full lane before the publisher sleeps: parking is dear.
@@ -56,20 +59,138 @@ impl OutLane {
     pub(crate) fn has_room(&self) -> bool {
         self.tx.known_credit() > 0 || self.tx.credit() > 0
     }
+
+    /// Moves events from a queue into the lane while there is room; how many.
+    pub(crate) fn flush(
+        &mut self,
+        fabric: &Fabric,
+        class: Class,
+        queue: &mut VecDeque<Slot>,
+    ) -> usize {
+        let mut moved = 0;
+        while self.tx.credit() > 0
+            && let Some(slot) = queue.pop_front()
+        {
+            let pushed = self.tx.push_with(|place| slot.move_to(place));
+            assert!(pushed, "the room was there and nobody else pushes (L1)");
+            moved += 1;
+        }
+        if moved > 0 {
+            fabric.ring(&self.port, class);
+        }
+        moved
+    }
 }
 
-/// A lane that is away in a worker's spill, and the place it comes back to.
+/// A lane that is away in a worker's spill, what waits there for it, and the place it comes back to.
+///
+/// A lock on the cold side only: it is taken for events that do not fit, published on workers' threads.
+/// Several of those may use the publisher in turn, while one of them has the lane.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    back: Mutex<Option<OutLane>>,
+    away: Mutex<Away>,
     state: Arc<PublisherState>,
 }
 
-impl Lent {
+#[derive(Debug)]
+struct Away {
+    /// `None` once the publisher has taken it back.
+    lane: Option<OutLane>,
     /// The spill is done with the lane.
-    pub(crate) fn give_back(&self, lane: OutLane, barrier: Barrier) {
-        lane.tx.stats().set_wanted(false);
-        *self.back.lock() = Some(lane);
+    is_back: bool,
+    /// In the order of publishing.
+    queue: VecDeque<Slot>,
+    /// Places that were given out and are not filled yet: the lane stays away for them.
+    promised: usize,
+}
+
+/// An answer of [`Lent::promise`].
+enum Promise {
+    Made,
+    NoRoom,
+    /// The lane is back; it is to be asked itself.
+    Back,
+}
+
+impl Lent {
+    /// Sends a lane away, with one place promised.
+    fn new(lane: OutLane, state: &Arc<PublisherState>) -> Arc<Self> {
+        lane.tx.stats().set_wanted(true);
+        Arc::new(Self {
+            away: Mutex::new(Away {
+                lane: Some(lane),
+                is_back: false,
+                queue: VecDeque::new(),
+                promised: 1,
+            }),
+            state: Arc::clone(state),
+        })
+    }
+
+    /// A place behind what waits, to be followed by [`keep`](Self::keep) or
+    /// [`withdraw`](Self::withdraw).
+    fn promise(&self, waiting_max: usize) -> Promise {
+        let mut away = self.away.lock();
+        if away.is_back {
+            return Promise::Back;
+        }
+        if away.queue.len() + away.promised >= waiting_max {
+            return Promise::NoRoom;
+        }
+        away.promised += 1;
+        Promise::Made
+    }
+
+    fn keep(&self, slot: Slot) {
+        let mut away = self.away.lock();
+        away.promised -= 1;
+        away.queue.push_back(slot);
+    }
+
+    fn withdraw(&self) {
+        self.away.lock().promised -= 1;
+    }
+
+    /// The lane, if the spill is done with it.
+    fn take_back(&self) -> Option<OutLane> {
+        let mut away = self.away.lock();
+        if away.is_back { away.lane.take() } else { None }
+    }
+
+    /// How many events wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.away.lock().queue.len()
+    }
+
+    /// Moves on what has room; how many that were, and whether the spill is done with the lane.
+    pub(crate) fn flush(&self, fabric: &Fabric, class: Class) -> (usize, bool) {
+        let mut away = self.away.lock();
+        let Away { lane, queue, .. } = &mut *away;
+        let moved = match lane {
+            Some(lane) => lane.flush(fabric, class, queue),
+            None => 0,
+        };
+        let is_done = away.queue.is_empty() && away.promised == 0;
+        if is_done {
+            self.give_back(away, fabric.barrier);
+        }
+        (moved, is_done)
+    }
+
+    /// The worker ends: what waits comes out, and the lane goes back.
+    pub(crate) fn drain(&self, barrier: Barrier) -> VecDeque<Slot> {
+        let mut away = self.away.lock();
+        let rest = std::mem::take(&mut away.queue);
+        self.give_back(away, barrier);
+        rest
+    }
+
+    fn give_back(&self, mut away: MutexGuard<'_, Away>, barrier: Barrier) {
+        away.is_back = true;
+        if let Some(lane) = &away.lane {
+            lane.tx.stats().set_wanted(false);
+        }
+        drop(away);
         self.state.room.released(barrier);
     }
 }
@@ -436,10 +557,18 @@ impl Publisher {
         if !allowed || is_full {
             self.state.busy.leave();
             for place in places {
-                if let Place::Shared(pool) = place
-                    && let Some(queue) = fabric.shared_queue(pool, parcel.class)
-                {
-                    queue.give_back(1, fabric.barrier);
+                match place {
+                    Place::Shared(pool) => {
+                        if let Some(queue) = fabric.shared_queue(pool, parcel.class) {
+                            queue.give_back(1, fabric.barrier);
+                        }
+                    }
+                    Place::SpillLent(index) => {
+                        if let Entry::Lent(lent) = &self.lanes[index] {
+                            lent.withdraw();
+                        }
+                    }
+                    Place::Lane(_) | Place::SpillShared(_) => {}
                 }
             }
             return Err(if allowed {
@@ -454,7 +583,9 @@ impl Publisher {
         let class = parcel.class;
         let sequence = self.lease.next();
         let bells = places.clone();
-        parcel.put(sequence, places, |place, slot| self.put(&fabric, place, slot));
+        parcel.put(sequence, places, |place, slot| {
+            self.put(&fabric, place, slot)
+        });
         self.state.note_published(1);
         self.state.busy.leave();
         for place in bells {
@@ -481,58 +612,61 @@ impl Publisher {
             });
         }
         let index = self.lane_index(pool, class, key);
-        self.take_back(index);
-        if let Entry::Closed = &self.lanes[index] {
-            self.lanes[index] = Entry::Open(OutLane::open(
-                &fabric,
-                index / CLASS_COUNT,
-                class,
-                &self.state,
-                false,
-            ));
-        }
-        match &mut self.lanes[index] {
-            Entry::Open(lane) => {
-                if lane.has_room() {
-                    return Some(Place::Lane(index));
+        loop {
+            self.take_back(index);
+            match &mut self.lanes[index] {
+                Entry::Closed => {
+                    self.lanes[index] = Entry::Open(OutLane::open(
+                        &fabric,
+                        index / CLASS_COUNT,
+                        class,
+                        &self.state,
+                        false,
+                    ));
                 }
-                lane.tx.note_full();
-                // On a worker's thread the lane moves into that worker's spill.
-                let can_spill = current(&fabric, |worker| {
-                    worker.is_some_and(|worker| worker.can_spill())
-                });
-                if !can_spill {
-                    return None;
+                Entry::Open(lane) => {
+                    if lane.has_room() {
+                        return Some(Place::Lane(index));
+                    }
+                    lane.tx.note_full();
+                    return self.lend(index, class);
                 }
-                let lent = Arc::new(Lent {
-                    back: Mutex::new(None),
-                    state: Arc::clone(&self.state),
-                });
-                let entry =
-                    std::mem::replace(&mut self.lanes[index], Entry::Lent(Arc::clone(&lent)));
-                if let Entry::Open(lane) = entry {
-                    current(&fabric, |worker| {
-                        if let Some(worker) = worker {
-                            worker.borrow_lane(lane, class, &lent);
-                        }
-                    });
+                // Away: on a worker's thread the event waits behind what is there already.
+                Entry::Lent(lent) => {
+                    if !current(&fabric, |worker| worker.is_some()) {
+                        return None;
+                    }
+                    match lent.promise(fabric.spill_max) {
+                        Promise::Made => return Some(Place::SpillLent(index)),
+                        Promise::NoRoom => return None,
+                        Promise::Back => {}
+                    }
                 }
-                Some(Place::SpillLent(index))
             }
-            // Away: only the worker that has it may add to what waits.
-            Entry::Lent(lent) => current(&fabric, |worker| {
-                worker
-                    .is_some_and(|worker| worker.can_spill() && worker.holds_lent(lent))
-                    .then_some(Place::SpillLent(index))
-            }),
-            Entry::Closed => unreachable!("opened above"),
         }
+    }
+
+    /// On a worker's thread a full lane moves into that worker's spill, which goes on where the lane
+    /// ends: nobody can push past what waits.
+    #[cold]
+    fn lend(&mut self, index: usize, class: Class) -> Option<Place> {
+        let fabric = Arc::clone(&self.fabric);
+        current(&fabric, |worker| {
+            let worker = worker.filter(|worker| worker.can_spill())?;
+            let Entry::Open(lane) = std::mem::take(&mut self.lanes[index]) else {
+                unreachable!("an open lane was found full");
+            };
+            let lent = Lent::new(lane, &self.state);
+            self.lanes[index] = Entry::Lent(Arc::clone(&lent));
+            worker.borrow_lane(lent, class);
+            Some(Place::SpillLent(index))
+        })
     }
 
     /// Takes a lent lane back if its worker is done with it.
     fn take_back(&mut self, index: usize) {
         if let Entry::Lent(lent) = &self.lanes[index] {
-            let back = lent.back.lock().take();
+            let back = lent.take_back();
             if let Some(lane) = back {
                 self.lanes[index] = Entry::Open(lane);
             }
@@ -557,10 +691,7 @@ impl Publisher {
                 let Entry::Lent(lent) = &self.lanes[index] else {
                     unreachable!("a lent lane stays away while its worker is here");
                 };
-                current(fabric, |worker| match worker {
-                    Some(worker) => worker.spill_lent(lent, slot),
-                    None => unreachable!("the place was found on a worker's thread"),
-                });
+                lent.keep(slot);
             }
             Place::SpillShared(pool) => current(fabric, |worker| match worker {
                 Some(worker) => worker.spill_shared(pool, slot),

@@ -50,7 +50,9 @@ pub(crate) fn publish_shared<E: Event>(
     });
     let mut deadline = None;
     loop {
-        parcel = match current(fabric, |worker| try_publish(fabric, parcel, tracker, worker)) {
+        parcel = match current(fabric, |worker| {
+            try_publish(fabric, parcel, tracker, worker)
+        }) {
             Ok(()) => return Ok(()),
             Err(Refusal::Final(error)) => return Err(error.map(|parcel| parcel.event)),
             Err(Refusal::Full(parcel)) => parcel,
@@ -145,22 +147,20 @@ fn try_publish<E: Event>(
     }
     let class = parcel.class;
     fabric.note_shared_published();
-    parcel.put(sequence(), places, |place, slot| {
-        match (place, worker) {
-            (Place::Inbox(index), _) => {
-                fabric.ports[index].inbox(class.index()).push(slot);
-                fabric.ring(&fabric.ports[index], class);
-            }
-            (Place::Shared(pool), _) => {
-                if let Some(queue) = fabric.shared_queue(pool, class) {
-                    queue.push(slot);
-                    fabric.ring_pool(pool, class);
-                }
-            }
-            (Place::SpillInbox(index), Some(worker)) => worker.spill_inbox(index, slot),
-            (Place::SpillShared(pool), Some(worker)) => worker.spill_shared(pool, slot),
-            (_, None) => unreachable!("only a worker's thread has a spill"),
+    parcel.put(sequence(), places, |place, slot| match (place, worker) {
+        (Place::Inbox(index), _) => {
+            fabric.ports[index].inbox(class.index()).push(slot);
+            fabric.ring(&fabric.ports[index], class);
         }
+        (Place::Shared(pool), _) => {
+            if let Some(queue) = fabric.shared_queue(pool, class) {
+                queue.push(slot);
+                fabric.ring_pool(pool, class);
+            }
+        }
+        (Place::SpillInbox(index), Some(worker)) => worker.spill_inbox(index, slot),
+        (Place::SpillShared(pool), Some(worker)) => worker.spill_shared(pool, slot),
+        (_, None) => unreachable!("only a worker's thread has a spill"),
     });
     if let Some(worker) = worker {
         worker.state().busy.leave();

@@ -20,8 +20,9 @@ use std::collections::VecDeque;
 enum Target {
     /// The worker's own lane to another worker; the number is its place in the worker's lane table.
     Own(usize),
-    /// A publisher's lane, to be given back when the queue is empty.
-    Lent(OutLane, Arc<Lent>),
+    /// A publisher's lane, to be given back when nothing waits for it any more. What waits is kept with
+    /// the lane, as another worker may add to it.
+    Lent(Arc<Lent>),
     /// An inbox of a worker.
     Inbox(usize),
     /// The shared queue of a pool.
@@ -56,13 +57,17 @@ impl Spill {
         self.entries.is_empty()
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Whether `more` events fit.
     pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.count + more <= self.count_max
+        let with_lanes: usize = self
+            .entries
+            .iter()
+            .map(|entry| match &entry.target {
+                Target::Lent(lent) => lent.waiting(),
+                _ => 0,
+            })
+            .sum();
+        self.count + with_lanes + more <= self.count_max
     }
 
     /// Whether events wait for the worker's own lane of this number.
@@ -70,17 +75,6 @@ impl Spill {
         self.entries
             .iter()
             .any(|entry| matches!(entry.target, Target::Own(other) if other == lane))
-    }
-
-    /// Whether this lent lane is here.
-    pub(crate) fn holds_lent(&self, lent: &Arc<Lent>) -> bool {
-        self.find_lent(lent).is_some()
-    }
-
-    fn find_lent(&self, lent: &Arc<Lent>) -> Option<usize> {
-        self.entries.iter().position(
-            |entry| matches!(&entry.target, Target::Lent(_, other) if Arc::ptr_eq(other, lent)),
-        )
     }
 
     fn push_to(&mut self, index: Option<usize>, slot: Slot, target: impl FnOnce() -> Target) {
@@ -104,19 +98,12 @@ impl Spill {
     }
 
     /// Takes a publisher's lane in, before the first event that waits for it.
-    pub(crate) fn borrow_lane(&mut self, lane: OutLane, class: Class, lent: &Arc<Lent>) {
-        lane.tx.stats().set_wanted(true);
+    pub(crate) fn borrow_lane(&mut self, lent: Arc<Lent>, class: Class) {
         self.entries.push(Entry {
-            target: Target::Lent(lane, Arc::clone(lent)),
+            target: Target::Lent(lent),
             class,
             queue: VecDeque::new(),
         });
-    }
-
-    pub(crate) fn push_lent(&mut self, lent: &Arc<Lent>, slot: Slot) {
-        let index = self.find_lent(lent);
-        assert!(index.is_some(), "a lent lane is in the spill it was lent to");
-        self.push_to(index, slot, || unreachable!("the entry exists"));
     }
 
     pub(crate) fn push_inbox(&mut self, fabric: &Fabric, worker: usize, slot: Slot) {
@@ -143,90 +130,75 @@ impl Spill {
     /// anything moved.
     pub(crate) fn flush(&mut self, fabric: &Fabric, lanes: &mut [Option<OutLane>]) -> bool {
         self.entries.sort_by_key(|entry| entry.class);
-        let before = self.count;
-        for entry in &mut self.entries {
-            let moved = match &mut entry.target {
+        let Self { entries, count, .. } = self;
+        let mut has_moved = false;
+        entries.retain_mut(|entry| {
+            let Entry {
+                target,
+                class,
+                queue,
+            } = entry;
+            let moved = match target {
+                Target::Lent(lent) => {
+                    let (moved, is_done) = lent.flush(fabric, *class);
+                    has_moved |= moved > 0;
+                    return !is_done;
+                }
                 Target::Own(lane) => match &mut lanes[*lane] {
-                    Some(lane) => flush_lane(fabric, lane, entry.class, &mut entry.queue),
+                    Some(lane) => lane.flush(fabric, *class, queue),
                     None => unreachable!("a lane was open before anything could spill from it"),
                 },
-                Target::Lent(lane, _) => flush_lane(fabric, lane, entry.class, &mut entry.queue),
                 Target::Inbox(worker) => {
                     let port = &fabric.ports[*worker];
-                    let inbox = port.inbox(entry.class.index());
-                    let moved = flush_queue(fabric, inbox, &mut entry.queue);
+                    let moved = flush_queue(fabric, port.inbox(class.index()), queue);
                     if moved > 0 {
-                        fabric.ring(port, entry.class);
+                        fabric.ring(port, *class);
                     }
                     moved
                 }
-                Target::Shared(pool) => match fabric.shared_queue(*pool, entry.class) {
-                    Some(queue) => {
-                        let moved = flush_queue(fabric, queue, &mut entry.queue);
+                Target::Shared(pool) => match fabric.shared_queue(*pool, *class) {
+                    Some(shared) => {
+                        let moved = flush_queue(fabric, shared, queue);
                         for _ in 0..moved {
-                            fabric.ring_pool(*pool, entry.class);
+                            fabric.ring_pool(*pool, *class);
                         }
                         moved
                     }
                     None => unreachable!("an unordered pool stays unordered"),
                 },
             };
-            self.count -= moved;
-        }
-        let finished = self
-            .entries
-            .extract_if(.., |entry| entry.queue.is_empty());
-        for entry in finished {
-            if let Target::Lent(lane, lent) = entry.target {
-                lent.give_back(lane, fabric.barrier);
-            }
-        }
-        self.count != before
+            *count -= moved;
+            has_moved |= moved > 0;
+            !queue.is_empty()
+        });
+        has_moved
     }
 
     /// Empties the spill: for the end of the worker.
     pub(crate) fn drain(&mut self, fabric: &Fabric, mut each: impl FnMut(Slot)) {
         for entry in self.entries.drain(..) {
+            if let Target::Lent(lent) = &entry.target {
+                lent.drain(fabric.barrier).into_iter().for_each(&mut each);
+            }
             for slot in entry.queue {
                 match &entry.target {
                     Target::Inbox(worker) => {
-                        fabric.ports[*worker].inbox(entry.class.index()).undefer(fabric.barrier);
+                        fabric.ports[*worker]
+                            .inbox(entry.class.index())
+                            .undefer(fabric.barrier);
                     }
                     Target::Shared(pool) => {
                         if let Some(queue) = fabric.shared_queue(*pool, entry.class) {
                             queue.undefer(fabric.barrier);
                         }
                     }
-                    Target::Own(_) | Target::Lent(..) => {}
+                    Target::Own(_) | Target::Lent(_) => {}
                 }
                 each(slot);
-            }
-            if let Target::Lent(lane, lent) = entry.target {
-                lent.give_back(lane, fabric.barrier);
             }
         }
         self.count = 0;
     }
-}
-
-fn flush_lane(
-    fabric: &Fabric,
-    lane: &mut OutLane,
-    class: Class,
-    queue: &mut VecDeque<Slot>,
-) -> usize {
-    let mut moved = 0;
-    while lane.tx.credit() > 0
-        && let Some(slot) = queue.pop_front()
-    {
-        let pushed = lane.tx.push_with(|place| slot.move_to(place));
-        assert!(pushed, "the room was there and nobody else pushes");
-        moved += 1;
-    }
-    if moved > 0 {
-        fabric.ring(&lane.port, class);
-    }
-    moved
 }
 
 fn flush_queue(fabric: &Fabric, inbox: &Inbox<Slot>, queue: &mut VecDeque<Slot>) -> usize {

@@ -78,10 +78,7 @@ impl Receipt {
     #[must_use]
     pub fn peek(&self) -> (Deliveries, bool) {
         let state = self.0.state.lock();
-        (
-            state.ended.to_vec(),
-            state.pools == 0 && state.open == 0,
-        )
+        (state.ended.to_vec(), state.pools == 0 && state.open == 0)
     }
 
     /// Waits for all deliveries; an event without a subscription has none and is done at once.
@@ -104,7 +101,10 @@ impl Receipt {
         self.wait_until(clock::deadline(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<std::time::Instant>) -> Result<Option<Deliveries>, Error> {
+    fn wait_until(
+        &self,
+        deadline: Option<std::time::Instant>,
+    ) -> Result<Option<Deliveries>, Error> {
         if is_worker_thread() {
             return Err(Error::new(
                 ErrorKind::WouldDeadlock,

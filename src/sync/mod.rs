@@ -33,7 +33,7 @@ pub(crate) use prefetch::prefetch_slot;
 
 pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
 pub(crate) use crossbeam_utils::CachePadded;
-pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
@@ -44,7 +44,5 @@ pub(crate) mod ring {
 
 /// Atomic words.
 pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-    };
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
