@@ -15,8 +15,8 @@ pub(crate) const CLASS_COUNT: usize = 4;
 pub(crate) struct Port<T, C> {
     /// The worker's sleep.
     pub(crate) wake: Wake,
-    /// Set by whoever pushed something critical, cleared by the worker before it looks: ends a batch
-    /// of a lower class early. Only a hint; nothing is found or lost by it.
+    /// Set by whoever pushed something critical or sent a message, cleared by the worker before it looks:
+    /// ends a batch of a lower class early. Only a hint; nothing is found or lost by it.
     urgent: CachePadded<AtomicU32>,
     /// Set by whoever sent a control message, cleared by the worker before it reads them all.
     control_sent: CachePadded<AtomicU32>,
@@ -57,6 +57,8 @@ impl<T, C> Port<T, C> {
         // Release [control]: pairs with the Acquire swap in `take_control`. A swap and no store, so
         // that the reader of one sender's mark has the messages of all who marked before it.
         self.control_sent.swap(1, Ordering::Release);
+        // Letters are read between two batches: this one is to end.
+        self.mark_urgent();
         self.wake.notify(barrier);
     }
 

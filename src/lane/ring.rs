@@ -198,6 +198,10 @@ impl<T> LaneRx<T> {
             for (index, slot) in part.iter_mut().enumerate() {
                 prefetch_slot(base, index + PREFETCH_DISTANCE);
                 done += 1;
+                // Before it is handled: what a stuck handler has in its hands does not wait any more.
+                self.stats
+                    .taken
+                    .store(self.taken + done as u64, Ordering::Release);
                 if f(slot, done == count) == Flow::Stop {
                     break 'parts;
                 }
@@ -207,7 +211,6 @@ impl<T> LaneRx<T> {
         // in `LaneTx::push_with` (L3, L4).
         chunk.commit(done);
         self.taken += done as u64;
-        self.stats.taken.store(self.taken, Ordering::Release);
         self.room.released(barrier);
         done
     }

@@ -2,14 +2,15 @@
 //!
 //! publish → route → lane → **worker** → handler → outcome
 
+use super::Stamps;
 use super::desk::{Desk, ErrorObserver};
 use super::idle::{Idle, Step, Wait};
 use super::letter::{Letter, Round};
 use super::shared::{LaneEntry, Phase, WorkerShared};
-use super::Stamps;
 use crate::event::{Class, Slot};
 use crate::handler::SubscriptionShared;
 use crate::lane::{CLASS_COUNT, Flow, LaneRx};
+use crate::outcome::Failure;
 use crate::publish::{OnThread, WorkerOut};
 use crate::route::{Attached, Control, Fabric, WorkerPort};
 use crate::sync::{Arc, spin_loop, thread};
@@ -125,8 +126,13 @@ impl Worker {
     }
 
     /// Installs subscriptions that were made before the worker: for polled pools.
-    pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), crate::Failure> {
+    pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), Failure> {
         self.desk.bench.install(shared, self.desk.shared.id)
+    }
+
+    /// Makes subscriptions known whose deliveries this worker is only to abandon.
+    pub(crate) fn enlist(&mut self, shared: &Arc<SubscriptionShared>) {
+        self.desk.bench.enlist(shared);
     }
 
     /// Works until told to stop.
@@ -597,14 +603,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The time is up (seen at stamps), or something critical waits.
+    /// The time is up (seen at stamps), or something critical or a letter waits.
     #[inline(always)]
     fn is_over(&self, start: u64, ended: Option<u64>) -> bool {
         if self.is_critical {
-            return false;
+            return self.port.has_control();
         }
-        self.port.is_urgent()
-            || ended.is_some_and(|ended| ended.saturating_sub(start) > self.ticks)
+        self.port.is_urgent() || ended.is_some_and(|ended| ended.saturating_sub(start) > self.ticks)
     }
 }
 
