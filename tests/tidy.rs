@@ -20,10 +20,7 @@ use tree::project;
 /// and `sync`. `lib.rs` and `prelude.rs` only gather names and may use all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("event", &["outcome"]),
-    (
-        "publish",
-        &["event", "route", "lane", "outcome", "metrics", "error"],
-    ),
+    ("publish", &["event", "route", "lane", "outcome", "error"]),
     ("route", &["event", "lane", "outcome"]),
     ("lane", &[]),
     (
@@ -32,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "event", "publish", "route", "lane", "handler", "outcome", "metrics", "error",
         ],
     ),
-    ("handler", &["event", "publish", "outcome", "error"]),
+    ("handler", &["event", "publish", "outcome", "metrics"]),
     ("outcome", &[]),
     ("metrics", &["event", "outcome"]),
     (

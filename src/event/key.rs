@@ -69,7 +69,9 @@ macro_rules! number_keys {
     )*};
 }
 
-number_keys!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, bool, char);
+number_keys!(
+    u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, bool, char
+);
 
 impl AsKey for u128 {
     #[inline(always)]

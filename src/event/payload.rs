@@ -244,27 +244,6 @@ impl Slot {
         slot.write(self)
     }
 
-    /// Moves the content out of a slot that lies in a ring; what stays is empty.
-    pub(crate) fn take_out(&mut self) -> Self {
-        let empty = Self {
-            tag: Tag {
-                type_index: self.tag.type_index,
-                held: Held::Empty,
-                class: self.tag.class,
-                keyed: self.tag.keyed,
-                unused: 0,
-            },
-            head: Head::default(),
-            place: MaybeUninit::uninit(),
-        };
-        std::mem::replace(self, empty)
-    }
-
-    /// The event back out of a slot that was never sent; `None` if it holds no `E` of its own.
-    pub(crate) fn into_event<E: Event>(mut self, event_type: EventType<E>) -> Option<E> {
-        self.split().1.take(event_type)
-    }
-
     #[inline(always)]
     pub(crate) fn type_index(&self) -> u32 {
         self.tag.type_index

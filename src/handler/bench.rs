@@ -7,9 +7,9 @@
 //! per-worker state has to be made and dropped on its worker anyway, so every change has to visit every
 //! worker in any case (docs/decisions/0004).
 
-use super::{Erased, SubscriptionShared, WorkerId};
-use crate::event::contain;
-use crate::outcome::Failure;
+use super::{Context, Erased, SubscriptionShared, WorkerId};
+use crate::event::{Descriptor, Payload, contain};
+use crate::outcome::{Failure, Outcome};
 use crate::sync::Arc;
 use smallvec::SmallVec;
 
@@ -19,6 +19,19 @@ pub(crate) struct BenchSub {
     pub(crate) handler: Box<dyn Erased>,
     /// Calls in the group of events that is being stamped together.
     pub(crate) group_calls: u32,
+}
+
+/// Stands for handlers that are not to be called.
+struct Nobody;
+
+impl Erased for Nobody {
+    fn call(&mut self, _: &mut Payload<'_>, _: &mut Context<'_>) -> Outcome {
+        unreachable!("a worker without handlers abandons what it takes")
+    }
+
+    fn renew(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// The handlers of one worker.
@@ -73,32 +86,51 @@ impl Bench {
         shared: &Arc<SubscriptionShared>,
         worker: WorkerId,
     ) -> Result<(), Failure> {
-        let made = shared.recipe.make(worker)?;
-        for (descriptor, handler) in made {
-            let sub = BenchSub {
-                shared: Arc::clone(shared),
-                handler,
-                group_calls: 0,
-            };
-            let index = match self.free.pop() {
-                Some(index) => {
-                    self.subs[index as usize] = Some(sub);
-                    index
-                }
-                None => {
-                    self.subs.push(Some(sub));
-                    u32::try_from(self.subs.len() - 1).expect("fewer than 2^32 handlers")
-                }
-            };
-            let type_index = descriptor.index as usize;
-            if self.types.len() <= type_index {
-                self.types.resize_with(type_index + 1, TypeEntry::default);
-            }
-            let entry = &mut self.types[type_index];
-            entry.subs.push(index);
-            entry.is_trivial = descriptor.drops.is_trivial();
+        let Some(recipe) = shared.recipe() else {
+            // Withdrawn meanwhile: there is nothing to make.
+            return Ok(());
+        };
+        for (descriptor, handler) in recipe.make(worker)? {
+            self.add(shared, descriptor, handler);
         }
         Ok(())
+    }
+
+    /// Makes a subscription known without handlers, where its deliveries are to be counted and not made.
+    pub(crate) fn enlist(&mut self, shared: &Arc<SubscriptionShared>) {
+        for descriptor in &shared.events {
+            self.add(shared, descriptor, Box::new(Nobody));
+        }
+    }
+
+    fn add(
+        &mut self,
+        shared: &Arc<SubscriptionShared>,
+        descriptor: &'static Descriptor,
+        handler: Box<dyn Erased>,
+    ) {
+        let sub = BenchSub {
+            shared: Arc::clone(shared),
+            handler,
+            group_calls: 0,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.subs[index as usize] = Some(sub);
+                index
+            }
+            None => {
+                self.subs.push(Some(sub));
+                u32::try_from(self.subs.len() - 1).expect("fewer than 2^32 handlers")
+            }
+        };
+        let type_index = descriptor.index as usize;
+        if self.types.len() <= type_index {
+            self.types.resize_with(type_index + 1, TypeEntry::default);
+        }
+        let entry = &mut self.types[type_index];
+        entry.subs.push(index);
+        entry.is_trivial = descriptor.drops.is_trivial();
     }
 
     /// Drops a subscription's handlers and state here.

@@ -105,8 +105,7 @@ impl Context<'_> {
     ) -> Result<(), PublishError<E>> {
         let class = options.class.unwrap_or(self.class);
         let admission = options.admission.unwrap_or(Admission::Block);
-        self.out
-            .publish_options(event, class, admission, options)
+        self.out.publish_options(event, class, admission, options)
     }
 
     /// As [`publish`](Self::publish), with a receipt. On this thread it can be peeked at, not waited for.

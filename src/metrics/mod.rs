@@ -4,6 +4,7 @@
 //! histogram is made at its first use. Reports read at any time, also from a worker that sleeps or is
 //! stuck in a handler.
 
+mod cell;
 mod counts;
 mod hgrm;
 #[cfg(feature = "hlog")]
@@ -12,6 +13,7 @@ mod latency;
 mod recorder;
 mod report;
 
+pub(crate) use cell::CountsCell;
 pub use counts::*;
 pub use hgrm::*;
 #[cfg(feature = "hlog")]

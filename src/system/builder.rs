@@ -2,6 +2,7 @@
 
 use super::engine::{Engine, EngineParts, PoolRuntime};
 use super::handle::EventSystem;
+use super::shutdown::{ShutdownReport, StopObserver};
 use crate::error::{Error, ErrorKind};
 use crate::event::Class;
 use crate::handler::WorkerId;
@@ -114,6 +115,7 @@ pub struct Builder {
     no_handler: NoHandler,
     lossy: [bool; CLASS_COUNT],
     observer: Option<ErrorObserver>,
+    stop_observer: Option<StopObserver>,
     clock: Option<Clock>,
 }
 
@@ -133,6 +135,7 @@ impl Builder {
             no_handler: NoHandler::default(),
             lossy: [false; CLASS_COUNT],
             observer: None,
+            stop_observer: None,
             clock: None,
         }
     }
@@ -220,11 +223,18 @@ impl Builder {
     }
 
     /// Is told of every failed delivery, on the worker's thread; to be quick, and free to panic.
-    pub fn on_error(
-        mut self,
-        observer: impl Fn(&ErrorReport<'_>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_error(mut self, observer: impl Fn(&ErrorReport<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Is told once how the stop went: the way to learn of what was abandoned where the system is
+    /// dropped and not shut down. Free to panic.
+    pub fn on_stopped(
+        mut self,
+        observer: impl Fn(&ShutdownReport) + Send + Sync + 'static,
+    ) -> Self {
+        self.stop_observer = Some(Arc::new(observer));
         self
     }
 
@@ -375,6 +385,7 @@ impl Builder {
             workers: shared,
             stamps: self.stamps,
             observer: self.observer.clone(),
+            stop_observer: self.stop_observer.clone(),
         }));
         let system = EventSystem::new(Arc::clone(&engine));
         // If a thread cannot be started, dropping the system stops those that were.

@@ -1,7 +1,7 @@
 //! What all handles of one engine share.
 
 use super::registry::Registry;
-use super::shutdown::Stopping;
+use super::shutdown::{StopObserver, Stopping};
 use crate::metrics::Recording;
 use crate::route::{Control, Fabric};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) workers: Vec<Arc<WorkerShared>>,
     pub(crate) stamps: Stamps,
     pub(crate) observer: Option<ErrorObserver>,
+    pub(crate) stop_observer: Option<StopObserver>,
     /// Held for the length of a change, so that changes take turns; never on a worker's thread.
     pub(crate) changes: Mutex<()>,
     pub(crate) registry: Mutex<Registry>,
@@ -66,6 +67,7 @@ pub(crate) struct EngineParts {
     pub(crate) workers: Vec<Arc<WorkerShared>>,
     pub(crate) stamps: Stamps,
     pub(crate) observer: Option<ErrorObserver>,
+    pub(crate) stop_observer: Option<StopObserver>,
 }
 
 impl Engine {
@@ -84,6 +86,7 @@ impl Engine {
             workers: parts.workers,
             stamps: parts.stamps,
             observer: parts.observer,
+            stop_observer: parts.stop_observer,
         }
     }
 

@@ -55,7 +55,10 @@ impl Poller {
             .collect();
         for shared in subscriptions {
             if let Err(failure) = worker.install(&shared) {
-                let text = format!("subscription {}: its factory failed: {failure}", shared.name);
+                let text = format!(
+                    "subscription {}: its factory failed: {failure}",
+                    shared.name
+                );
                 engine.put_down(pool, worker);
                 return Err(Error::new(ErrorKind::Factory, text));
             }

@@ -59,7 +59,7 @@ impl Registry {
 
     pub(crate) fn add(&mut self, shared: &Arc<SubscriptionShared>) {
         self.alive.push(Arc::clone(shared));
-        for event in shared.recipe.events() {
+        for event in &shared.events {
             self.by_type
                 .entry(event.index)
                 .or_default()
@@ -70,7 +70,7 @@ impl Registry {
     pub(crate) fn remove(&mut self, id: u64) -> Option<Arc<SubscriptionShared>> {
         let index = self.alive.iter().position(|shared| shared.id == id)?;
         let shared = self.alive.remove(index);
-        for event in shared.recipe.events() {
+        for event in &shared.events {
             if let Some(list) = self.by_type.get_mut(&event.index) {
                 list.retain(|other| other.id != id);
             }

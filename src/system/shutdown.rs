@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use crate::error::{Error, ErrorKind};
-use crate::event::EventId;
+use crate::event::{EventId, contain};
 use crate::handler::WorkerId;
 use crate::lane::GateState;
 use crate::publish::is_worker_thread;
@@ -54,6 +54,9 @@ impl std::fmt::Debug for ShutdownReport {
             .finish_non_exhaustive()
     }
 }
+
+/// Is told once how the stop went, by whoever stopped the engine.
+pub(crate) type StopObserver = Arc<dyn Fn(&ShutdownReport) + Send + Sync>;
 
 /// How far the stop has come. A lock is right: it is taken a few times in the engine's life.
 #[derive(Debug)]
@@ -250,7 +253,15 @@ impl Engine {
                 let _ = started.thread.join();
             }
         }
+        let alive = self.registry.lock().alive.clone();
+        for shared in alive {
+            shared.forget_recipe();
+        }
         self.stopping.finish(self.final_report(&stuck, in_time));
+        if let Some(observer) = &self.stop_observer {
+            // An observer's panic is its own; nothing follows from it.
+            let _ = contain(|| observer(&self.stopping.wait()));
+        }
     }
 
     /// Moves the gate and waits until nobody is between looking at it and having pushed (L5).

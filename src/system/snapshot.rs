@@ -95,7 +95,11 @@ impl Engine {
             for (shared, _) in &registry.leaving {
                 totals.add(&shared.totals());
             }
-            (registry.alive.clone(), totals, registry.gone_handler.clone())
+            (
+                registry.alive.clone(),
+                totals,
+                registry.gone_handler.clone(),
+            )
         };
         let mut totals = totals;
         let subscriptions: Vec<SubscriptionReport> = alive
@@ -109,12 +113,7 @@ impl Engine {
                     id: shared.id,
                     name: shared.name.clone(),
                     pool: self.fabric.pools[shared.pool].name.clone(),
-                    events: shared
-                        .recipe
-                        .events()
-                        .iter()
-                        .map(|event| event.name)
-                        .collect(),
+                    events: shared.events.iter().map(|event| event.name).collect(),
                     counts,
                     handler: times,
                 }
@@ -251,7 +250,13 @@ impl Engine {
 
     /// At the end: a polled pool without a poller abandons what waits in it.
     pub(crate) fn abandon_unmanned(&self, pool: usize) {
-        self.make_worker(pool).end();
+        let mut worker = self.make_worker(pool);
+        for shared in &self.registry.lock().alive {
+            if shared.pool == pool {
+                worker.enlist(shared);
+            }
+        }
+        worker.end();
     }
 }
 

@@ -52,6 +52,17 @@ impl Engine {
                 format!("subscription {name}: no event type (name one with on::<E>())"),
             ));
         }
+        for (nth, event) in events.iter().enumerate() {
+            if events[..nth].iter().any(|other| other.index == event.index) {
+                return Err(Error::new(
+                    ErrorKind::Setting,
+                    format!(
+                        "subscription {name}: {} is named twice (name each event type once)",
+                        event.name
+                    ),
+                ));
+            }
+        }
         let _turn = self.changes.lock();
         if !self.fabric.gate.is_open() {
             return Err(Error::new(
@@ -67,7 +78,7 @@ impl Engine {
                 let others = registry.of_type(event.index);
                 let conflict = others
                     .iter()
-                    .find(|other| recipe.takes_by_value() || other.recipe.takes_by_value());
+                    .find(|other| recipe.takes_by_value() || other.takes_by_value);
                 if let Some(other) = conflict {
                     return Err(Error::new(
                         ErrorKind::Conflict,
@@ -163,7 +174,7 @@ impl Engine {
         }
         // From here on no call begins: what workers have in hand for it ends as withdrawn.
         shared.withdrawn.store(true, Ordering::Release);
-        for event in shared.recipe.events() {
+        for event in &shared.events {
             self.fabric
                 .routes
                 .set(event.index, registry.pools_of(event.index));
@@ -177,6 +188,8 @@ impl Engine {
             .leaving
             .push((Arc::clone(shared), Arc::clone(&answer)));
         drop(registry);
+        // Workers have their own share of it until they answer.
+        shared.forget_recipe();
         for worker in manned {
             self.send(worker, Letter::Remove(shared.id, Arc::clone(&answer)));
         }
@@ -213,7 +226,9 @@ impl Engine {
         } else {
             Err(Error::new(
                 ErrorKind::Setting,
-                format!("poller: the pool {name} has threads of its own (declare it with Pool::polled)"),
+                format!(
+                    "poller: the pool {name} has threads of its own (declare it with Pool::polled)"
+                ),
             ))
         }
     }

@@ -298,10 +298,7 @@ impl Desk {
             counts.end(Ended::Abandoned);
             settle(head, sub.shared.id, Ended::Abandoned);
         }
-        self.shared
-            .abandoned
-            .lock()
-            .add(id_of(head, &self.clock));
+        self.shared.abandoned.lock().add(id_of(head, &self.clock));
         payload.discard_contained(self.bench.is_trivial(type_index));
     }
 }

@@ -63,9 +63,30 @@ impl<T: Clone> Log<T> {
     }
 }
 
-/// A door that handlers wait at until the test opens it, and that tells how many have come.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Door(Arc<(Mutex<DoorState>, Condvar)>);
+/// A door that handlers wait at until the test opens it, and that tells how many have come. The test's
+/// own, of which the handlers have clones, opens when it goes: a failed test ends and does not hang.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    shared: Arc<(Mutex<DoorState>, Condvar)>,
+    is_clone: bool,
+}
+
+impl Clone for Door {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            is_clone: true,
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if !self.is_clone {
+            self.open();
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct DoorState {
@@ -76,7 +97,7 @@ struct DoorState {
 impl Door {
     /// Called by a handler: arrives, and stays until the door opens.
     pub(crate) fn pass(&self) {
-        let (state, changed) = &*self.0;
+        let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap();
         state.arrived += 1;
         changed.notify_all();
@@ -87,7 +108,7 @@ impl Door {
 
     /// Waits until so many have arrived.
     pub(crate) fn wait_for(&self, count: usize) {
-        let (state, changed) = &*self.0;
+        let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap();
         while state.arrived < count {
             let (next, timeout) = changed.wait_timeout(state, LONG).unwrap();
@@ -97,7 +118,7 @@ impl Door {
     }
 
     pub(crate) fn open(&self) {
-        let (state, changed) = &*self.0;
+        let (state, changed) = &*self.shared;
         state.lock().unwrap().is_open = true;
         changed.notify_all();
     }

@@ -99,11 +99,7 @@ fn pd1_every_admitted_event_is_ended_while_the_engine_closes() {
             while handled.load(Ordering::Relaxed) < 100 * round {
                 std::thread::yield_now();
             }
-            let deadline = if round % 2 == 0 {
-                LONG
-            } else {
-                Duration::ZERO
-            };
+            let deadline = if round % 2 == 0 { LONG } else { Duration::ZERO };
             system.shutdown(deadline).unwrap();
             threads.into_iter().map(|t| t.join().unwrap()).sum::<u64>()
         });
@@ -128,9 +124,11 @@ fn check_order(workers: usize, lane_capacity: usize, stop_early: bool, shared: b
     let seen: Log<(Class, Numbered)> = Log::default();
     let log = seen.clone();
     system
-        .subscribe(move |event: &Numbered, context: &mut ringbolt::Context<'_>| {
-            log.add((context.class(), event.clone()));
-        })
+        .subscribe(
+            move |event: &Numbered, context: &mut ringbolt::Context<'_>| {
+                log.add((context.class(), event.clone()));
+            },
+        )
         .unwrap();
     std::thread::scope(|scope| {
         for publisher in 0..3_u32 {
@@ -215,10 +213,11 @@ fn pd4_admission_is_a_choice_and_losses_are_counted() {
     system
         .subscribe(move |_: &Numbered, _| inner.pass())
         .unwrap();
-    let mut publisher = system.publisher();
-    publisher.publish(numbered(1, 0)).unwrap();
+    // By the inbox, as an event in a lane keeps its slot while it is handled.
+    system.publish(numbered(1, 0)).unwrap();
     door.wait_for(1);
-    publisher.publish(numbered(1, 1)).ok();
+    let mut publisher = system.publisher();
+    publisher.publish(numbered(1, 1)).unwrap();
     // The lane holds one: fail at once, give up at a deadline, drop where that was allowed.
     let full = publisher
         .publish_with(numbered(1, 2), Options::new().admission(Admission::Fail))
@@ -509,7 +508,10 @@ fn batches_are_admitted_in_order_and_come_back_whole() {
             .filter(|event| event.key == key)
             .map(|event| event.number)
             .collect();
-        assert_eq!(numbers, (0..1_000).filter(|n| n % 5 == key).collect::<Vec<_>>());
+        assert_eq!(
+            numbers,
+            (0..1_000).filter(|n| n % 5 == key).collect::<Vec<_>>()
+        );
     }
     let error = publisher
         .publish_batch((0..200).map(|number| numbered(1, number)))
@@ -542,7 +544,10 @@ fn a_receipt_tells_each_subscriptions_outcome() {
     ] {
         let mut ended = receipt.wait_for(LONG).unwrap().unwrap();
         ended.sort_unstable_by_key(|(id, _)| *id);
-        assert_eq!(ended, [(good.id(), Ended::Handled), (bad.id(), Ended::Failed)]);
+        assert_eq!(
+            ended,
+            [(good.id(), Ended::Handled), (bad.id(), Ended::Failed)]
+        );
     }
 }
 
@@ -634,7 +639,9 @@ fn pd6_a_panic_while_a_key_is_asked_for_publishes_nothing() {
         assert_eq!(result.is_err(), number == 3);
     }
     let batch = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        publisher.publish_batch([Grumpy(1), Grumpy(3)]).map_err(drop)
+        publisher
+            .publish_batch([Grumpy(1), Grumpy(3)])
+            .map_err(drop)
     }));
     assert!(batch.is_err());
     publisher.publish(Grumpy(9)).unwrap();

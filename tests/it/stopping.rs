@@ -140,13 +140,64 @@ fn dr2_dropping_the_system_joins_its_threads_and_drops_state() {
 }
 
 #[test]
+fn dr2_dropping_the_system_reports_what_it_abandoned() {
+    let told: Log<(u64, u64)> = Log::default();
+    let log = told.clone();
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .on_stopped(move |report| {
+            log.add((report.completed, report.abandoned));
+            panic!("the observer has its own troubles");
+        })
+        .build()
+        .unwrap();
+    system.subscribe(|_: &Numbered, _| ()).unwrap();
+    let mut publisher = system.publisher();
+    for number in 0..7 {
+        publisher.publish(numbered(1, number)).unwrap();
+    }
+    let mut poller = system.poller("default").unwrap();
+    publisher.publish(numbered(1, 7)).unwrap();
+    assert_eq!(poller.poll(1), Polled::Events(8));
+    publisher.publish(numbered(1, 8)).unwrap();
+    drop(poller);
+    drop(system);
+    assert_eq!(told.all(), [(8, 1)]);
+}
+
+#[test]
+fn dr1_a_batch_ends_when_the_worker_is_told_to_stop() {
+    let system = EventSystem::builder().workers(1).build().unwrap();
+    let door = Door::default();
+    let inner = door.clone();
+    system
+        .subscribe(move |_: &Numbered, _| inner.pass())
+        .unwrap();
+    let mut publisher = system.publisher();
+    for number in 0..50 {
+        publisher.publish(numbered(1, number)).unwrap();
+    }
+    door.wait_for(1);
+    let report = system.shutdown(Duration::ZERO).unwrap();
+    assert_eq!(report.waiting, 49);
+    door.open();
+    drop(publisher);
+    let handle = system.handle();
+    drop(system);
+    let totals = handle.report().totals;
+    assert_eq!((totals.handled, totals.abandoned), (1, 49));
+}
+
+#[test]
 fn dr4_two_systems_share_nothing() {
     let one = EventSystem::builder().workers(1).build().unwrap();
     let two = EventSystem::builder().workers(1).build().unwrap();
     let (log_one, log_two): (Log<u64>, Log<u64>) = Default::default();
     let (a, b) = (log_one.clone(), log_two.clone());
-    one.subscribe(move |event: &Loose, _| a.add(event.0)).unwrap();
-    two.subscribe(move |event: &Loose, _| b.add(event.0)).unwrap();
+    one.subscribe(move |event: &Loose, _| a.add(event.0))
+        .unwrap();
+    two.subscribe(move |event: &Loose, _| b.add(event.0))
+        .unwrap();
     one.publish(Loose(1)).unwrap();
     two.publish(Loose(2)).unwrap();
     finish(&one);

@@ -20,10 +20,13 @@ pub(crate) fn headers(tree: &Tree) -> Vec<String> {
                 path.rsplit_once('/')
                     .map_or(String::new(), |(folder, _)| format!("{folder}/"))
             );
-            let taken_in = first == r#"#![doc = include_str!("README.md")]"#
-                && tree
-                    .text(&readme)
-                    .is_some_and(|text| text.starts_with("# "));
+            // The crate's own page is the project's README.
+            let (taken, readme) = match path {
+                "src/lib.rs" => (r#"#![doc = include_str!("../README.md")]"#, "README.md"),
+                _ => (r#"#![doc = include_str!("README.md")]"#, readme.as_str()),
+            };
+            let taken_in =
+                first == taken && tree.text(readme).is_some_and(|text| text.starts_with("# "));
             if sentence.split_whitespace().count() < 2 && !taken_in {
                 complaints.push(format!(
                     "{path}:1: begins without a header (`//! One sentence that says what this is.`)"

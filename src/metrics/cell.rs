@@ -1,0 +1,61 @@
+//! Counters with one writer, read by anybody at any time.
+//!
+//! publish → route → lane → worker → handler → **outcome**
+
+use super::DeliveryCounts;
+use crate::outcome::Ended;
+use crate::sync::CachePadded;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts of one subscription on one worker; that worker alone writes them.
+#[derive(Debug, Default)]
+pub(crate) struct CountsCell(CachePadded<Words>);
+
+#[derive(Debug, Default)]
+struct Words {
+    admitted: AtomicU64,
+    handled: AtomicU64,
+    failed: AtomicU64,
+    skipped: AtomicU64,
+    withdrawn: AtomicU64,
+    abandoned: AtomicU64,
+}
+
+impl CountsCell {
+    #[inline(always)]
+    pub(crate) fn admit(&self) {
+        let word = &self.0.admitted;
+        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Release: a reader that sees the ending sees the admission before it (PD8).
+    #[inline(always)]
+    pub(crate) fn end(&self, ended: Ended) {
+        let word = match ended {
+            Ended::Handled => &self.0.handled,
+            Ended::Failed => &self.0.failed,
+            Ended::Skipped => &self.0.skipped,
+            Ended::Withdrawn => &self.0.withdrawn,
+            Ended::Abandoned => &self.0.abandoned,
+        };
+        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Endings first, then admissions: a live snapshot never shows more ended than begun (PD8).
+    pub(crate) fn read(&self) -> DeliveryCounts {
+        let words = &*self.0;
+        let handled = words.handled.load(Ordering::Acquire);
+        let failed = words.failed.load(Ordering::Acquire);
+        let skipped = words.skipped.load(Ordering::Acquire);
+        let withdrawn = words.withdrawn.load(Ordering::Acquire);
+        let abandoned = words.abandoned.load(Ordering::Acquire);
+        DeliveryCounts {
+            admitted: words.admitted.load(Ordering::Acquire),
+            handled,
+            failed,
+            skipped,
+            withdrawn,
+            abandoned,
+        }
+    }
+}
