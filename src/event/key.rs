@@ -46,7 +46,7 @@ fn mix(value: u64) -> u64 {
 
 fn hash_bytes(bytes: &[u8]) -> u64 {
     static SEEDS: LazyLock<ahash::RandomState> =
-        LazyLock::new(|| ahash::RandomState::with_seeds(0x7269_6e67, 0x626f_6c74, 0x6b65_79, 1));
+        LazyLock::new(|| ahash::RandomState::with_seeds(0x7269_6e67, 0x626f_6c74, 0x006b_6579, 1));
     let mut hasher = SEEDS.build_hasher();
     hasher.write(bytes);
     hasher.finish()

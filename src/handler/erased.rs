@@ -226,10 +226,13 @@ fn make<H>(factory: &Factory<H>, worker: WorkerId) -> Result<H, Failure> {
     }
 }
 
+/// From a state of a type that only the installer knows to a handler.
+type Wrap = dyn Fn(Rc<dyn std::any::Any>) -> Option<Box<dyn Erased>> + Send + Sync;
+
 /// Wraps a state for one event type.
 pub(crate) struct Installer<H> {
     descriptor: &'static Descriptor,
-    wrap: Box<dyn Fn(Rc<dyn std::any::Any>) -> Option<Box<dyn Erased>> + Send + Sync>,
+    wrap: Box<Wrap>,
     handler: std::marker::PhantomData<fn(H)>,
 }
 

@@ -50,7 +50,7 @@ mod imp {
             // A wait longer than the type can say is as good as one for ever.
             tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             #[allow(
-                clippy::useless_conversion,
+                clippy::unnecessary_fallible_conversions,
                 reason = "the field is 32 bits wide on some targets"
             )]
             tv_nsec: timeout.subsec_nanos().try_into().unwrap_or(0),

@@ -126,9 +126,7 @@ impl Engine {
 
     /// Has every worker of the pool make the handlers; undoes all if one fails.
     fn install(&self, shared: &Arc<SubscriptionShared>) -> Option<Failure> {
-        let Some((manned, waits)) = self.audience(shared.pool) else {
-            return None;
-        };
+        let (manned, waits) = self.audience(shared.pool)?;
         let answer = Answer::new(manned.len());
         for &worker in &manned {
             self.send(
