@@ -21,7 +21,7 @@ pub(crate) use extras::{Extras, Settle};
 pub use id::EventId;
 pub(crate) use id::SequenceLease;
 pub use key::{AsKey, Key};
-pub(crate) use payload::{Head, Payload, Slot, Wide, contain};
+pub(crate) use payload::{Head, Payload, Slot, Wide, contain, panic_message};
 
 /// A typed, immutable fact that can be published.
 ///

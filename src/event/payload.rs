@@ -36,6 +36,7 @@
 
 use super::{Class, Event, EventType, Extras, descriptor_at};
 use crate::sync::Arc;
+use std::any::Any;
 use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,7 +100,8 @@ pub(crate) struct Head {
 #[repr(C, align(128))]
 pub(crate) struct Slot {
     tag: Tag,
-    head: Head,
+    /// Dropped by the slot, which looks at both of its parts at once.
+    head: ManuallyDrop<Head>,
     place: Place,
 }
 
@@ -222,7 +224,7 @@ impl Slot {
                 keyed,
                 unused: 0,
             });
-            (&raw mut (*place).head).write(head);
+            (&raw mut (*place).head).write(ManuallyDrop::new(head));
         }
     }
 
@@ -282,13 +284,25 @@ impl Slot {
 }
 
 impl Drop for Slot {
-    /// Drops what is left in the slot. A payload whose own `Drop` panics is contained here, so that
-    /// giving slots back never unwinds.
+    /// Nearly every slot has been handled and has no extras: one look, as this is done for each slot that
+    /// is given back.
     #[inline(always)]
     fn drop(&mut self) {
-        if self.tag.held != Held::Empty {
-            let _ = contain(|| self.split().1.discard());
+        if self.tag.held != Held::Empty || self.head.extras.is_some() {
+            self.drop_rest();
         }
+    }
+}
+
+impl Slot {
+    /// Drops what is left in the slot. A payload whose own `Drop` panics is contained here, so that
+    /// giving slots back never unwinds.
+    #[cold]
+    #[inline(never)]
+    fn drop_rest(&mut self) {
+        let _ = contain(|| self.split().1.discard());
+        // Metadata and receipt are dropped behind the payload.
+        drop(self.head.extras.take());
     }
 }
 
@@ -407,21 +421,24 @@ impl Payload<'_> {
     }
 }
 
-/// Runs user code that may panic; the panic's message, if it did. A panic value whose own `Drop`
-/// panics is contained as well.
+/// Runs user code that may panic; the panic's message, if it did.
 pub(crate) fn contain<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "panicked with a value that is no text".to_owned());
-        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            // A panic value's panic value: whoever builds such a thing leaks it.
-            std::mem::forget(second);
-        }
-        message
-    })
+    catch_unwind(AssertUnwindSafe(f)).map_err(panic_message)
+}
+
+/// The text of a panic. A panic value whose own `Drop` panics is contained as well.
+#[cold]
+pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panicked with a value that is no text".to_owned());
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // A panic value's panic value: whoever builds such a thing leaks it.
+        std::mem::forget(second);
+    }
+    message
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::{Context, Erased, SubscriptionShared, WorkerId};
 use crate::event::{Descriptor, Payload, contain};
 use crate::outcome::{Failure, Outcome};
 use crate::sync::Arc;
-use smallvec::SmallVec;
 
 /// One handler of one event type on this worker.
 pub(crate) struct BenchSub {
@@ -38,46 +37,47 @@ impl Erased for Nobody {
 #[derive(Default)]
 pub(crate) struct Bench {
     types: Vec<TypeEntry>,
-    subs: Vec<Option<BenchSub>>,
+    subs: Subs,
     free: Vec<u32>,
+}
+
+/// The handlers by their indexes.
+#[derive(Default)]
+pub(crate) struct Subs(Vec<Option<BenchSub>>);
+
+impl Subs {
+    #[inline(always)]
+    pub(crate) fn at(&mut self, index: u32) -> &mut BenchSub {
+        match &mut self.0[index as usize] {
+            Some(sub) => sub,
+            None => unreachable!("a type's list names only subscriptions that are here"),
+        }
+    }
 }
 
 /// One event type on this worker.
 #[derive(Debug, Default)]
 struct TypeEntry {
-    /// Indexes into `subs`, in the order of subscribing.
-    subs: SmallVec<[u32; 4]>,
+    /// Indexes into the handlers, in the order of subscribing.
+    subs: Vec<u32>,
     /// In place, a value of the type needs no drop.
     is_trivial: bool,
 }
 
 impl Bench {
+    /// The subscriptions of an event type, to be called in the order of subscribing, and whether a value
+    /// of the type needs no drop where it lies; nobody and `false` for types that are unknown here.
     #[inline(always)]
-    pub(crate) fn type_count(&self, type_index: u32) -> usize {
-        self.types
-            .get(type_index as usize)
-            .map_or(0, |entry| entry.subs.len())
-    }
-
-    /// Whether a value of the type needs no drop where it lies; `false` for types that are unknown here.
-    #[inline(always)]
-    pub(crate) fn is_trivial(&self, type_index: u32) -> bool {
-        self.types
-            .get(type_index as usize)
-            .is_some_and(|entry| entry.is_trivial)
-    }
-
-    #[inline(always)]
-    pub(crate) fn nth_of_type(&self, type_index: u32, nth: usize) -> u32 {
-        self.types[type_index as usize].subs[nth]
+    pub(crate) fn of_type(&mut self, type_index: u32) -> (&[u32], bool, &mut Subs) {
+        match self.types.get(type_index as usize) {
+            Some(entry) => (&entry.subs, entry.is_trivial, &mut self.subs),
+            None => (&[], false, &mut self.subs),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn sub(&mut self, index: u32) -> &mut BenchSub {
-        match &mut self.subs[index as usize] {
-            Some(sub) => sub,
-            None => unreachable!("a type's list names only subscriptions that are here"),
-        }
+        self.subs.at(index)
     }
 
     /// Makes a subscription's handlers on this worker.
@@ -116,12 +116,12 @@ impl Bench {
         };
         let index = match self.free.pop() {
             Some(index) => {
-                self.subs[index as usize] = Some(sub);
+                self.subs.0[index as usize] = Some(sub);
                 index
             }
             None => {
-                self.subs.push(Some(sub));
-                u32::try_from(self.subs.len() - 1).expect("fewer than 2^32 handlers")
+                self.subs.0.push(Some(sub));
+                u32::try_from(self.subs.0.len() - 1).expect("fewer than 2^32 handlers")
             }
         };
         let type_index = descriptor.index as usize;
@@ -135,8 +135,8 @@ impl Bench {
 
     /// Drops a subscription's handlers and state here.
     pub(crate) fn remove(&mut self, id: u64) {
-        for index in 0..self.subs.len() {
-            if self.subs[index]
+        for index in 0..self.subs.0.len() {
+            if self.subs.0[index]
                 .as_ref()
                 .is_some_and(|sub| sub.shared.id == id)
             {
@@ -144,7 +144,7 @@ impl Bench {
                 for entry in &mut self.types {
                     entry.subs.retain(|other| *other != index32);
                 }
-                let sub = self.subs[index].take();
+                let sub = self.subs.0[index].take();
                 // The state's drop is the user's code.
                 let _ = contain(|| drop(sub));
                 self.free.push(index32);
@@ -155,7 +155,7 @@ impl Bench {
     /// Drops everything, each in its turn and contained.
     pub(crate) fn clear(&mut self) {
         self.types.clear();
-        for sub in self.subs.drain(..) {
+        for sub in self.subs.0.drain(..) {
             let _ = contain(|| drop(sub));
         }
     }

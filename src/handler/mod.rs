@@ -7,7 +7,7 @@ mod context;
 mod erased;
 mod subscription;
 
-pub(crate) use bench::Bench;
+pub(crate) use bench::{Bench, BenchSub};
 pub(crate) use context::id_of;
 pub use context::{Context, WorkerId};
 pub(crate) use erased::{Erased, Installer, Recipe, by_ref, by_value, from_factory};

@@ -4,6 +4,7 @@
 //! histogram is made at its first use. Reports read at any time, also from a worker that sleeps or is
 //! stuck in a handler.
 
+mod buckets;
 mod cell;
 mod counts;
 mod hgrm;

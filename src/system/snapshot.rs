@@ -51,7 +51,7 @@ impl Engine {
             if let Some(place) = recordings[worker].handlers.get_mut(shared.place)
                 && let Some(histogram) = place.take()
             {
-                times.merge(&Latency::from_histogram(*histogram));
+                times.merge(&histogram.to_latency());
             }
         }
         times
@@ -62,7 +62,7 @@ impl Engine {
         let mut times = Latency::with_digits(2);
         for worker in self.fabric.pools[shared.pool].workers() {
             if let Some(Some(histogram)) = recordings[worker].handlers.get(shared.place) {
-                times.merge(&Latency::from_histogram((**histogram).clone()));
+                times.merge(&histogram.to_latency());
             }
         }
         times
@@ -175,8 +175,8 @@ impl Engine {
                 let mut end_to_end = Latency::new();
                 for worker in pool.workers() {
                     if let Some(times) = &recordings[worker].classes[class.index()] {
-                        queue_wait.merge(&Latency::from_histogram(times.queue_wait.clone()));
-                        end_to_end.merge(&Latency::from_histogram(times.end_to_end.clone()));
+                        queue_wait.merge(&times.queue_wait.to_latency());
+                        end_to_end.merge(&times.end_to_end.to_latency());
                     }
                 }
                 if !end_to_end.is_empty() {

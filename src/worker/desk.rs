@@ -4,14 +4,16 @@
 
 use super::Stamps;
 use super::shared::WorkerShared;
-use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at};
-use crate::handler::{Bench, Context, WorkerId, id_of};
+use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, panic_message};
+use crate::handler::{Bench, BenchSub, Context, WorkerId, id_of};
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::{Cause, WorkerOut};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::sync::clock::Clock;
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 /// Most events that share a stamp.
@@ -57,8 +59,8 @@ pub(crate) struct Desk {
 /// Events that share their stamps.
 struct Group {
     stamps_each: bool,
-    /// A stamp per event for now, as handlers are long.
-    is_single: bool,
+    /// Events until the next stamp: 1 where each is stamped, or for now, as handlers are long.
+    size: usize,
     short_run: u32,
     class: Class,
     start: u64,
@@ -85,7 +87,7 @@ impl Desk {
             observer,
             group: Group {
                 stamps_each: stamps == Stamps::Each,
-                is_single: false,
+                size: if stamps == Stamps::Each { 1 } else { GROUP_MAX },
                 short_run: 0,
                 class: Class::Normal,
                 start: 0,
@@ -112,7 +114,7 @@ impl Desk {
         let group = &mut self.group;
         group.published[group.count] = slot.head().stamp;
         group.count += 1;
-        if group.count == GROUP_MAX || group.stamps_each || group.is_single {
+        if group.count >= group.size {
             Some(self.end_group())
         } else {
             None
@@ -127,21 +129,28 @@ impl Desk {
         let type_index = slot.type_index();
         let class = slot.class();
         let is_keyed = slot.is_keyed();
-        let count = self.bench.type_count(type_index);
+        let Self {
+            bench,
+            out,
+            shared,
+            clock,
+            observer,
+            group,
+        } = self;
+        let (indexes, is_trivial, subs) = bench.of_type(type_index);
         let (head, mut payload) = slot.split();
-        if let Some(extras) = &head.extras
-            && let Some(receipt) = &extras.receipt
-        {
-            receipt.taken(count);
+        let is_special = head.extras.is_some();
+        if is_special {
+            taken(head, indexes.len());
         }
-        if count == 0 {
-            self.shared.note_unhandled();
+        if indexes.is_empty() {
+            shared.note_unhandled();
         }
-        self.out.set_cause(Some(Cause::of(head)));
-        for nth in 0..count {
-            let index = self.bench.nth_of_type(type_index, nth);
-            let sub = self.bench.sub(index);
-            let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
+        let worker = shared.id;
+        out.set_cause(Some(Cause::of(head)));
+        for &index in indexes {
+            let sub = subs.at(index);
+            let counts = &sub.shared.counts[usize::from(worker.index)];
             counts.admit();
             if sub.shared.withdrawn.load(Ordering::Relaxed) {
                 counts.end(Ended::Withdrawn);
@@ -153,63 +162,62 @@ impl Desk {
                 class,
                 is_keyed,
                 end_of_batch: is_last,
-                worker: self.shared.id,
-                clock: &self.clock,
-                out: &self.out,
+                worker,
+                clock,
+                out,
             };
-            let result = contain(|| sub.handler.call(&mut payload, &mut context));
+            let handler = &mut sub.handler;
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                handler.call(&mut payload, &mut context)
+            }));
             if sub.group_calls == 0 {
-                self.group.touched.push(index);
+                group.touched.push(index);
             }
             sub.group_calls += 1;
-            self.group.calls += 1;
-            match result {
-                Ok(Outcome::Handled) => {
-                    counts.end(Ended::Handled);
+            group.calls += 1;
+            if let Ok(Outcome::Handled) = result {
+                counts.end(Ended::Handled);
+                if is_special {
                     settle(head, sub.shared.id, Ended::Handled);
                 }
-                other => self.end_otherwise(head, type_index, index, other),
+            } else {
+                Self::end_otherwise(sub, head, type_index, (worker, clock, observer), result);
             }
         }
-        self.out.set_cause(None);
-        payload.discard_contained(self.bench.is_trivial(type_index));
+        out.set_cause(None);
+        payload.discard_contained(is_trivial);
     }
 
     /// Every ending but the common one.
     #[cold]
+    #[inline(never)]
     fn end_otherwise(
-        &mut self,
+        sub: &mut BenchSub,
         head: &Head,
         type_index: u32,
-        index: u32,
-        result: Result<Outcome, String>,
+        (worker, clock, observer): (WorkerId, &Clock, &Option<ErrorObserver>),
+        result: Result<Outcome, Box<dyn Any + Send>>,
     ) {
-        let sub = self.bench.sub(index);
-        let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
+        let counts = &sub.shared.counts[usize::from(worker.index)];
         let id = sub.shared.id;
-        let failure = match result {
-            Ok(Outcome::Handled) => None,
-            Ok(Outcome::Skipped) => {
-                counts.end(Ended::Skipped);
-                settle(head, id, Ended::Skipped);
+        let (failure, renewed) = match result {
+            Ok(Outcome::Failed(failure)) => (failure, Ok(())),
+            Ok(ended) => {
+                let ended = match ended {
+                    Outcome::Skipped => Ended::Skipped,
+                    _ => Ended::Handled,
+                };
+                counts.end(ended);
+                settle(head, id, ended);
                 return;
             }
-            Ok(Outcome::Failed(failure)) => Some((failure, false)),
-            Err(panic) => Some((Failure::panicked(panic), true)),
-        };
-        let Some((failure, has_panicked)) = failure else {
-            return;
-        };
-        let renewed = if has_panicked {
-            sub.handler.renew()
-        } else {
-            Ok(())
+            Err(panic) => (Failure::panicked(panic_message(panic)), sub.handler.renew()),
         };
         counts.end(Ended::Failed);
         settle(head, id, Ended::Failed);
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = observer {
             let correlation = EventId::from_u128(head.correlation.get());
-            let event_id = id_of(head, &self.clock);
+            let event_id = id_of(head, clock);
             let tell = |failure: &Failure| {
                 // An observer's panic is its own; nothing follows from it.
                 let _ = contain(|| {
@@ -219,7 +227,7 @@ impl Desk {
                         event: descriptor_at(type_index).name,
                         event_id,
                         correlation_id: correlation.unwrap_or(event_id),
-                        worker: self.shared.id,
+                        worker,
                         failure,
                     });
                 });
@@ -262,12 +270,12 @@ impl Desk {
         self.shared.note_taken(count);
         let mean_ns = elapsed_ns / count;
         if mean_ns > GROUP_MEAN_NS_MAX {
-            group.is_single = true;
+            group.size = 1;
             group.short_run = 0;
-        } else if group.is_single {
+        } else if group.size == 1 && !group.stamps_each {
             group.short_run += 1;
             if group.short_run >= SHORT_RUN {
-                group.is_single = false;
+                group.size = GROUP_MAX;
                 group.short_run = 0;
             }
         }
@@ -282,28 +290,32 @@ impl Desk {
         if slot.is_empty() {
             return;
         }
-        let type_index = slot.type_index();
-        let count = self.bench.type_count(type_index);
+        let (indexes, is_trivial, subs) = self.bench.of_type(slot.type_index());
         let (head, mut payload) = slot.split();
-        if let Some(extras) = &head.extras
-            && let Some(receipt) = &extras.receipt
-        {
-            receipt.taken(count);
-        }
-        for nth in 0..count {
-            let index = self.bench.nth_of_type(type_index, nth);
-            let sub = self.bench.sub(index);
+        taken(head, indexes.len());
+        for &index in indexes {
+            let sub = subs.at(index);
             let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
             counts.admit();
             counts.end(Ended::Abandoned);
             settle(head, sub.shared.id, Ended::Abandoned);
         }
         self.shared.abandoned.lock().add(id_of(head, &self.clock));
-        payload.discard_contained(self.bench.is_trivial(type_index));
+        payload.discard_contained(is_trivial);
     }
 }
 
-#[inline(always)]
+/// Tells whoever waits for the event's outcome that its deliveries are known here.
+#[cold]
+fn taken(head: &Head, deliveries: usize) {
+    if let Some(extras) = &head.extras
+        && let Some(receipt) = &extras.receipt
+    {
+        receipt.taken(deliveries);
+    }
+}
+
+#[cold]
 fn settle(head: &Head, subscription: u64, ended: Ended) {
     if let Some(extras) = &head.extras
         && let Some(receipt) = &extras.receipt

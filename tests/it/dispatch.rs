@@ -157,7 +157,11 @@ fn pd6_a_panic_is_a_failed_delivery_and_nothing_else_stops() {
     let bad = system
         .subscription("bad")
         .handler(|event: &Numbered, _| {
-            assert!(!event.number.is_multiple_of(3), "number {} is bad", event.number);
+            assert!(
+                !event.number.is_multiple_of(3),
+                "number {} is bad",
+                event.number
+            );
         })
         .unwrap();
     let good = system
