@@ -226,6 +226,19 @@ fn a_closed_pipe_is_no_failure() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_stderr_that_takes_nothing_changes_no_exit_code() {
+    for (args, code) in [(&["nowhere.csv"][..], 1), (&["--events", "x"], 2)] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let status = ringbolt(args)
+            .stderr(full.expect("Linux has /dev/full"))
+            .status()
+            .expect("the command starts");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn a_report_directory_that_cannot_be_made_is_told_before_the_run() {
     let file = support::file(&folder("no_directory"), "taken", "");
     let ran = run(&["--events", "10", "--report", &file]).expect_code(1);
