@@ -142,7 +142,7 @@ fn publish_all(
     console: &Console,
     reader_state: &Arc<ReaderState>,
 ) -> Result<(), String> {
-    let pace = Pace::start(plan(args), system.clock());
+    let pace = Pace::new(plan(args), system.clock());
     let count = args.publisher_count();
     if sources.is_empty() {
         return on_publishers((0..count).collect(), stop, |place| {

@@ -6,8 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
-use support::{Ran, file, folder, run, run_with_stdin};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use support::{Ran, ended, file, folder, ringbolt, run, run_with_stdin};
 
 fn ok(args: &[&str]) -> Ran {
     let args = [args, &["--format", "json"]].concat();
@@ -218,6 +219,22 @@ fn replay_goes_by_the_inputs_own_times() {
     let ran = run_with_stdin(&["-", "--time", "t", "--speed", "200"], text.as_bytes());
     assert_eq!(ran.expect_code(0).expect_consistent().count("handled"), 2);
     assert!(begun.elapsed().as_millis() >= 500);
+}
+
+#[test]
+fn waiting_for_the_first_record_is_no_latency() {
+    let mut child = ringbolt(&["-", "--rate", "1000", "--format", "json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // Not for anything to happen meanwhile: the wait itself must not show.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(b"{}\n{}\n{}\n").expect("the run reads");
+    drop(stdin);
+    let ran = ended(child).expect_code(0).expect_consistent();
+    let max_ns = ran.json()["latency"]["end_to_end"]["max"].as_u64();
+    assert!(max_ns.is_some_and(|ns| ns < 500_000_000), "{ran:#?}");
 }
 
 #[test]
