@@ -27,6 +27,8 @@ use std::sync::Arc;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How gzip begins.
 const GZIP: &[u8] = &[0x1F, 0x8B];
+/// Longest line, row or element of a batch: beyond it the file is something else than it seems. (Tests reach it sooner.)
+const VALUE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// One record of the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,6 +193,10 @@ impl Source {
     }
 }
 
+fn too_long() -> String {
+    format!("is longer than {VALUE_BYTES_MAX} bytes")
+}
+
 /// The format as the file's name tells it.
 fn hint_of(path: &Path) -> Option<Kind> {
     let mut name = PathBuf::from(path.file_name()?);
@@ -234,8 +240,9 @@ fn readable(raw: Box<dyn Read + Send>, hint: Option<Kind>) -> io::Result<(Kind, 
         seen.len() >= MARK.len() && first(seen).is_some()
     })?;
     let kind = hint.unwrap_or(match first(&seen) {
-        Some(b'{' | b'[') => Kind::Json,
-        _ => Kind::Csv,
+        // Space alone is nothing; as CSV it would be a header and rows.
+        Some(b'{' | b'[') | None => Kind::Json,
+        Some(_) => Kind::Csv,
     });
     if seen.starts_with(MARK) {
         seen.drain(..MARK.len());

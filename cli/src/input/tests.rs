@@ -207,6 +207,131 @@ fn bad_rows_cost_themselves_and_a_missing_column_the_file() {
 }
 
 #[test]
+fn rows_are_told_by_the_line_they_begin_on() {
+    let by = fields("", "k", "");
+    for end in ["\n", "\r\n"] {
+        for (text, line) in [
+            ("k,v|a,1|b|c,3|", 3),
+            ("k,v|a,1||||b|", 6),
+            ("||k,v|a,1|b", 5),
+            ("k,v|\"a|b|c\",1|b|", 5),
+            ("k,v|a,1|\"b|c\"|", 3),
+            ("k,v|a,1|\"b||\"|", 3),
+        ] {
+            refused(&text.replace('|', end), &by, &[(line, "1 fields")]);
+        }
+        refused(
+            &"|k|a||".replace('|', end),
+            &fields("", "x", ""),
+            &[(2, "no column")],
+        );
+    }
+    // Where a buffer ends is no matter.
+    let wide = format!("k,v\r\n{},1\r\nb\r\n", "x".repeat(100_000));
+    refused(&wide, &by, &[(3, "1 fields")]);
+    for width in 8_180..8_200 {
+        let text = format!("k,v\r\n{}\r\n\r\na,1\r\n", "x".repeat(width));
+        refused(&text, &by, &[(2, "1 fields")]);
+    }
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_told() {
+    let by = fields("", "k", "");
+    for (text, line, good) in [
+        ("k,v\na,\"1\nb,2\nc,3\n", 2, 0),
+        ("k,v\na,1\nb,\"2", 3, 1),
+        ("k,v\r\na,1\r\n\r\nb,\"2\"\"\r\n", 4, 1),
+        ("k,\"v\n", 1, 0),
+        ("\n\"k", 2, 0),
+    ] {
+        refused(text, &by, &[(line, "not closed")]);
+        assert_eq!(read(text, &by).len(), good + 1, "{text:?}");
+    }
+    // None of these opens one.
+    for text in [
+        "k,v\na,5\" disk",
+        "k,v\na,5\" disk\n",
+        "k,v\na,\"1\"",
+        "k,v\na,\"1\"\"\n\"\r\n",
+    ] {
+        assert_eq!(read(text, &by), [ok("row", Some("a"))], "{text:?}");
+    }
+}
+
+#[test]
+fn a_column_that_is_there_twice_cannot_be_named() {
+    let text = "k,v,k\na,1,b\n";
+    refused(text, &fields("", "k", ""), &[(1, "2 columns \"k\"")]);
+    assert_eq!(read(text, &fields("", "v", "")), [ok("row", Some("1"))]);
+}
+
+#[test]
+fn space_alone_is_nothing() {
+    for text in ["", " ", "\n", "  \n\n \r\n\t", "\u{FEFF}", "\u{FEFF}\n"] {
+        assert_eq!(read(text, &Fields::default()), [], "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_not_collected() {
+    let long = "x".repeat(VALUE_BYTES_MAX + 1);
+    let by = fields("", "k", "");
+    for (text, line) in [
+        (
+            format!("{{\"k\":1}}\n{{\"k\":\"{long}\"}}\n{{\"k\":2}}\n"),
+            2,
+        ),
+        (
+            format!("[{{\"k\":1}},\n\n{{\"k\":\"{long}\"}},\n{{\"k\":2}}]"),
+            3,
+        ),
+    ] {
+        let read = read(text, &by);
+        assert_eq!(read[1], Err((line, too_long())));
+        assert_eq!(read[2..], [ok("json", Some("2"))]);
+    }
+    let read = read(format!("k,v\na,1\nb,\"{long}\"\nc,2\n"), &by);
+    assert_eq!(read, [ok("row", Some("a")), Err((3, too_long()))]);
+}
+
+#[test]
+fn what_is_too_deep_costs_itself_also_in_an_array() {
+    let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+    let by = fields("", "k", "");
+    for text in [
+        format!("{{\"k\":1}}\n{deep}\n{{\"k\":2}}\n"),
+        format!("[{{\"k\":1}},\n{deep},\n{{\"k\":2}}]"),
+    ] {
+        refused(&text, &by, &[(2, "nested too deep")]);
+        assert_eq!(read(text, &by)[2..], [ok("json", Some("2"))]);
+    }
+    let brackets = format!("{}\n{{\"k\":2}}\n", "[".repeat(1_000_000));
+    assert_eq!(read(brackets, &by)[1..], [ok("json", Some("2"))]);
+}
+
+#[test]
+fn numbers_that_are_not_kept_exactly_are_no_keys() {
+    let by = fields("", "k", "");
+    for number in ["18446744073709551616", "-9223372036854775809", "1e300"] {
+        let text = format!("{{\"k\":{number}}}");
+        refused(&text, &by, &[(1, "too large to be kept exactly")]);
+    }
+    for number in ["18446744073709551615", "-9223372036854775808", "1.5"] {
+        let text = format!("{{\"k\":{number}}}");
+        assert_eq!(read(text, &by), [ok("json", Some(number))]);
+    }
+    refused("{\"k\":1e400}", &by, &[(1, "out of range")]);
+}
+
+#[test]
+fn a_value_over_many_lines_is_told_what_to_do() {
+    let none = Fields::default();
+    let errors = read("{\n\"k\": 1\n}\n", &none);
+    assert!(matches!(&errors[0], Err((1, reason)) if reason.contains("on one line")));
+}
+
+#[test]
 fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
     let pack = |text: &str| {
         let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
