@@ -90,7 +90,7 @@ impl Reader {
         })
     }
 
-    fn next_record(&mut self) -> Option<Result<Record, Fault>> {
+    fn next_record(&mut self) -> Option<Result<(u64, Record), Fault>> {
         if self.is_over {
             return None;
         }
@@ -101,11 +101,14 @@ impl Reader {
         let result = match read {
             _ if lines.is_cut_off() => Err(unclosed(line)),
             Ok(false) => return None,
-            Ok(true) => self.record().map_err(|reason| Fault {
-                line,
-                reason,
-                is_last: false,
-            }),
+            Ok(true) => match self.record() {
+                Ok(record) => Ok((line, record)),
+                Err(reason) => Err(Fault {
+                    line,
+                    reason,
+                    is_last: false,
+                }),
+            },
             Err(error) => Err(fault(&error, line)),
         };
         self.is_over = matches!(&result, Err(fault) if fault.is_last);

@@ -57,7 +57,7 @@ impl Reader {
         }
     }
 
-    fn next_record(&mut self) -> Option<Result<Record, Fault>> {
+    fn next_record(&mut self) -> Option<Result<(u64, Record), Fault>> {
         if self.place == Place::End {
             return None;
         }
@@ -85,7 +85,7 @@ impl Reader {
             }));
         }
         match self.shape.record(&self.value, is_element) {
-            Ok(record) => Some(Ok(record)),
+            Ok(record) => Some(Ok((self.value_line, record))),
             Err(Bad::Syntax(error)) => {
                 // A batch whose element is broken was cut at a place that may be wrong. One that is only too deep was not.
                 let is_last = is_element && !is_too_deep(&error);

@@ -13,12 +13,12 @@ fn read(text: impl Into<Vec<u8>>, fields: &Fields) -> Vec<Read> {
     let source = Source {
         name: "text".into(),
         hint: None,
-        raw: Box::new(Cursor::new(text.into())),
+        origin: Origin::Open(Box::new(Cursor::new(text.into()))),
     };
     source
         .records(fields)
         .map(|record| match record {
-            Ok(record) => Ok((
+            Ok((_, record)) => Ok((
                 record.event_type.to_string(),
                 record.key.map(|key| key.into_string()),
             )),
@@ -332,6 +332,23 @@ fn a_value_over_many_lines_is_told_what_to_do() {
 }
 
 #[test]
+fn what_is_told_neither_steers_a_terminal_nor_fills_it() {
+    let event = EVENT.replace("\"1.0\"", &format!("[\"{}\"]", "\u{9b}2J".repeat(1_000)));
+    let source = Source {
+        name: "a\x1b[2J".into(),
+        hint: None,
+        origin: Origin::Open(Box::new(Cursor::new(format!("{event}}}")))),
+    };
+    let told: Vec<String> = source
+        .records(&Fields::default())
+        .filter_map(|record| Some(record.err()?.to_string()))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("a\\u{1b}[2J:1: specversion is") && told[0].len() < 600);
+    assert!(told[0].ends_with("...") && !told[0].contains(char::is_control));
+}
+
+#[test]
 fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
     let pack = |text: &str| {
         let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
@@ -367,18 +384,22 @@ fn a_pipe_may_hand_over_single_bytes() {
         .write_all("\u{FEFF} \n{\"k\":1}".as_bytes())
         .expect("memory takes all");
     let packed = packer.finish().expect("memory takes all");
-    for bytes in [packed, b"\n\n {\"k\":1}\n".to_vec()] {
+    for (bytes, line) in [(packed, 2), (b"\n\n {\"k\":1}\n".to_vec(), 3)] {
         let source = Source {
             name: "drip".into(),
             hint: None,
-            raw: Box::new(Drip(Cursor::new(bytes))),
+            origin: Origin::Open(Box::new(Drip(Cursor::new(bytes)))),
         };
         let records: Vec<_> = source.records(&fields("", "k", "")).collect();
         let keys: Vec<_> = records
             .iter()
-            .map(|record| record.as_ref().map(|record| record.key.as_deref()))
+            .map(|record| {
+                record
+                    .as_ref()
+                    .map(|(line, record)| (*line, record.key.as_deref()))
+            })
             .collect();
-        assert_eq!(keys, [Ok(Some("1"))]);
+        assert_eq!(keys, [Ok((line, Some("1")))]);
     }
 }
 
