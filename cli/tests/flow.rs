@@ -182,6 +182,7 @@ fn wrong_usage_is_2() {
         &["--rate", "5", "--speed", "5"],
         &["--format", "xml"],
         &["--key", "/k"],
+        &["-", "-"],
         &["--unknown"],
     ] {
         let ran = run(args).expect_code(2);
@@ -200,9 +201,15 @@ fn help_tells_the_options() {
             "--speed",
             "--on-error",
             "--report",
+            "Examples:",
+            "Exit status:",
         ] {
             assert!(help.contains(option), "{option}: {help}");
         }
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
     }
 }
 
