@@ -16,6 +16,13 @@ const DEFAULT_WORKERS_MAX: usize = 8;
 /// Workers, and publishers: with more than this a machine only shows how it starts threads.
 const THREADS: RangeInclusive<i64> = 1..=1_024;
 
+/// Each pair of a publisher and a worker has a lane of its own, of so many slots at most...
+const LANE_SLOTS_MAX: usize = 2_048;
+/// ...and all lanes together have so many: a gigabyte of 128 bytes each. Many lanes are short ones...
+const SLOTS_MAX: usize = 1 << 23;
+/// ...and more than this are refused.
+const LANES_MAX: usize = 1 << 16;
+
 /// What stands below the options.
 const NOTES: &str = "\
 Examples:
@@ -72,6 +79,15 @@ impl Cli {
         let is_stdin = |path: &&PathBuf| path.as_path() == Path::new("-");
         if run.inputs.iter().filter(is_stdin).count() > 1 {
             let message = "`-` is named twice, but stdin can be read only once";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        let lanes = run.lane_count();
+        if lanes > LANES_MAX {
+            let message = format!(
+                "{} workers times {} publishers are {lanes} lanes, more than {LANES_MAX}",
+                run.worker_count(),
+                run.publisher_count()
+            );
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         Ok(run)
@@ -156,6 +172,15 @@ impl RunArgs {
         usize::from(self.publishers)
     }
 
+    fn lane_count(&self) -> usize {
+        self.worker_count() * self.publisher_count()
+    }
+
+    /// Slots of each lane.
+    pub(crate) fn lane_capacity(&self) -> usize {
+        (SLOTS_MAX / self.lane_count().next_power_of_two()).min(LANE_SLOTS_MAX)
+    }
+
     /// How many events the built-in flow has.
     pub(crate) fn flow_events(&self) -> u64 {
         self.events.unwrap_or(FLOW_EVENTS)
@@ -225,10 +250,27 @@ mod tests {
             &["--key", "/k"],
             &["--on-error", "retry"],
             &["-", "a.csv", "-"],
+            &["--workers", "1024", "--publishers", "65"],
         ] {
             let line = ["ringbolt"].iter().chain(line);
             let error = Cli::try_parse_from(line).and_then(Cli::into_run);
             assert_eq!(error.expect_err("refused").exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn threads_are_no_way_to_take_all_memory() {
+        for (workers, publishers, slots) in [(1, 1, 2_048), (64, 64, 2_048), (1_000, 60, 128)] {
+            let [workers, publishers] = [workers, publishers].map(|count: u64| count.to_string());
+            let line = [
+                "ringbolt",
+                "--workers",
+                &workers,
+                "--publishers",
+                &publishers,
+            ];
+            let run = Cli::try_parse_from(line).and_then(Cli::into_run);
+            assert_eq!(run.expect("few enough").lane_capacity(), slots);
         }
     }
 

@@ -9,7 +9,7 @@
 use crate::args::OnError;
 use crate::console::Console;
 use crate::flow::{Flow, mix};
-use crate::input::{Fields, InputError, InputEvent, Record, Source};
+use crate::input::{Fields, InputError, InputEvent, NO_TYPES, Record, Source};
 use crate::pace::Pace;
 use crate::stop::Stop;
 use ringbolt::{Event, Options, Publisher};
@@ -147,6 +147,8 @@ struct Seen {
     records: u64,
     /// The next number of every key.
     sequences: HashMap<Box<str>, u64>,
+    /// Whether any record had another type than the one that stands for none.
+    has_types: bool,
     first_time_ns: Option<i128>,
     since_first_ns: u64,
 }
@@ -195,6 +197,7 @@ impl Reader {
         }
         let index = seen.records;
         seen.records += 1;
+        seen.has_types |= !NO_TYPES.contains(&&*record.event_type);
         let count = self.publishers.len() as u64;
         let (sequence, publisher) = match &record.key {
             None => (0, index % count),
@@ -234,6 +237,7 @@ impl Reader {
             return;
         }
         for (option, field, is_unused) in [
+            ("--type", &self.fields.event_type, !seen.has_types),
             ("--key", &self.fields.key, seen.sequences.is_empty()),
             ("--time", &self.fields.time, seen.first_time_ns.is_none()),
         ] {

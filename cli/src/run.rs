@@ -44,6 +44,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 
     let system = EventSystem::builder()
         .workers(args.worker_count())
+        .lane_capacity(args.lane_capacity())
         .build()?;
     let sink = Sink::default();
     subscribe(&system, &sink, sources.is_empty())?;

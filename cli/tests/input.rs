@@ -296,6 +296,10 @@ fn replay_without_times_is_told() {
 fn a_field_that_no_record_has_is_told() {
     let ran = run_with_stdin(&["-", "--key", "/usr/id"], lines(3).as_bytes()).expect_code(0);
     assert!(ran.stderr.contains("--key /usr/id"), "{}", ran.stderr);
+    let ran = run_with_stdin(&["-", "--type", "knid"], lines(3).as_bytes()).expect_code(0);
+    assert!(ran.stderr.contains("--type knid"), "{}", ran.stderr);
+    let ran = run_with_stdin(&["-", "--type", "kind"], lines(3).as_bytes()).expect_code(0);
+    assert_eq!(ran.stderr, "");
 }
 
 fn path(path: &Path) -> &str {

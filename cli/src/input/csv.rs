@@ -5,7 +5,7 @@
 //! does a quote that nobody closes, since it has swallowed what came behind it.
 
 use super::json::intern;
-use super::{Fault, Fields, Record, Records, Text, VALUE_BYTES_MAX, time, too_long};
+use super::{Fault, Fields, NO_TYPES, Record, Records, Text, VALUE_BYTES_MAX, time, too_long};
 use csv::{ErrorKind, StringRecord};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 /// The type of a row where none is named.
-const DEFAULT_TYPE: &str = "row";
+const DEFAULT_TYPE: &str = NO_TYPES[1];
 
 pub(super) fn records(text: Text, fields: &Fields) -> Records {
     match Reader::new(text, fields) {

@@ -5,14 +5,16 @@
 //! A line that is not JSON costs that line; broken JSON inside a batch costs the rest of the file, since
 //! nobody knows where the next element begins.
 
-use super::{Fault, Fields, Record, Records, Text, VALUE_BYTES_MAX, cloudevents, text, too_long};
+use super::{
+    Fault, Fields, NO_TYPES, Record, Records, Text, VALUE_BYTES_MAX, cloudevents, text, too_long,
+};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
 /// The type of a record where none is named.
-const DEFAULT_TYPE: &str = "json";
+const DEFAULT_TYPE: &str = NO_TYPES[0];
 
 pub(super) fn records(text: Text, fields: &Fields) -> Records {
     let mut reader = Reader::new(text, fields);

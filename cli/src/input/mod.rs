@@ -31,6 +31,8 @@ const GZIP: &[u8] = &[0x1F, 0x8B];
 /// Longest line, row or element of a batch: beyond it the file is something else than it seems. (Tests reach it sooner.)
 const VALUE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
+/// The types of records where none is named: of JSON, and of rows.
+pub(crate) const NO_TYPES: [&str; 2] = ["json", "row"];
 /// Longest reason that is told; it may cite what the input says.
 const REASON_CHARS_MAX: usize = 500;
 
