@@ -3,6 +3,9 @@
 use super::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_assert_eq, proptest};
+use proptest::sample::select;
 use std::io::{Cursor, Write};
 
 /// A record as its type and key, or an error as its line and reason.
@@ -367,12 +370,12 @@ fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
     assert!(matches!(cut.last(), Some(Err((_, reason))) if reason.contains("cannot be read")));
 }
 
-/// Hands over one byte at a time.
-struct Drip(Cursor<Vec<u8>>);
+/// Hands over so many bytes at a time.
+struct Drip(Cursor<Vec<u8>>, usize);
 
 impl io::Read for Drip {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let end = buffer.len().min(1);
+        let end = buffer.len().min(self.1);
         self.0.read(&mut buffer[..end])
     }
 }
@@ -388,7 +391,7 @@ fn a_pipe_may_hand_over_single_bytes() {
         let source = Source {
             name: "drip".into(),
             hint: None,
-            origin: Origin::Open(Box::new(Drip(Cursor::new(bytes)))),
+            origin: Origin::Open(Box::new(Drip(Cursor::new(bytes), 1))),
         };
         let records: Vec<_> = source.records(&fields("", "k", "")).collect();
         let keys: Vec<_> = records
@@ -414,5 +417,72 @@ fn the_format_is_told_by_the_name() {
         ("csv", None),
     ] {
         assert_eq!(hint_of(Path::new(name)), kind, "{name}");
+    }
+}
+
+/// Keys with the lines they begin on, read in pieces of so many bytes.
+fn placed(text: &str, piece: usize) -> Vec<(u64, String)> {
+    let source = Source {
+        name: "pieces".into(),
+        hint: None,
+        origin: Origin::Open(Box::new(Drip(Cursor::new(text.into()), piece))),
+    };
+    source
+        .records(&fields("", "k", ""))
+        .map(|record| {
+            let (line, record) = record.expect("a good text");
+            (line, record.key.expect("every record has one").into())
+        })
+        .collect()
+}
+
+proptest! {
+    /// However values are quoted, lines end and buffers are filled, every row is there, on its line.
+    #[test]
+    fn rows_are_found_wherever_they_lie(
+        rows in vec((r#"[a-c",\r\n ]{0,6}[a-c]"#, 0..3_usize), 0..20),
+        end in select(vec!["\n", "\r\n"]),
+        is_ended: bool,
+        piece in 1..40_usize,
+    ) {
+        let mut text = format!("v,k{end}");
+        let mut expected = Vec::new();
+        for (row, (value, blanks)) in rows.iter().enumerate() {
+            text += &end.repeat(*blanks);
+            let line = 1 + text.matches('\n').count() as u64;
+            text += &format!("\"{}\",{row}", value.replace('"', "\"\""));
+            if is_ended || row + 1 < rows.len() {
+                text += end;
+            }
+            expected.push((line, row.to_string()));
+        }
+        prop_assert_eq!(placed(&text, piece), expected);
+    }
+
+    /// However values are laid out, by lines and in arrays, each is there, on its line.
+    #[test]
+    fn values_are_found_wherever_they_lie(
+        batches in vec((1..5_usize, any::<bool>(), r#"[\[\]{},"\\ a]{0,6}"#), 0..12),
+        space in select(vec!["", "\n", " \r\n\n"]),
+        piece in 1..40_usize,
+    ) {
+        let mut text = String::new();
+        let mut expected = Vec::new();
+        for (count, is_array, value) in &batches {
+            for place in 0..*count {
+                text += match (is_array, place) {
+                    (true, 0) => "[",
+                    (true, _) => ",",
+                    (false, _) => "",
+                };
+                text += space;
+                let key = expected.len().to_string();
+                expected.push((1 + text.matches('\n').count() as u64, key.clone()));
+                text += &serde_json::json!({"v": value, "k": key}).to_string();
+                text += if *is_array { space } else { "\n" };
+            }
+            text += if *is_array { "]\n" } else { "" };
+        }
+        prop_assert_eq!(placed(&text, piece), expected);
     }
 }
