@@ -99,7 +99,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         fault(format!("{error:#}"));
     }
     if is_good && summary.bad_lines > 0 {
-        console.warn(&format!("{} bad lines were skipped", summary.bad_lines));
+        console.warn(&match summary.bad_lines {
+            1 => "1 bad line was skipped".to_owned(),
+            count => format!("{count} bad lines were skipped"),
+        });
     }
     match printed {
         // Whoever read our output has seen enough: `ringbolt … | head` is no failure.

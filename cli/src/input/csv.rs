@@ -146,7 +146,7 @@ fn fault(error: &csv::Error, line: u64) -> Fault {
         ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => (
-            format!("has {len} fields where the header has {expected_len}"),
+            format!("has {len} field(s) where the header has {expected_len}"),
             false,
         ),
         ErrorKind::Utf8 { err, .. } => (format!("field {} is not UTF-8", err.field() + 1), false),

@@ -199,7 +199,7 @@ fn bad_rows_cost_themselves_and_a_missing_column_the_file() {
     refused(
         text,
         &by,
-        &[(3, "1 fields"), (4, "3 fields"), (5, "RFC 3339")],
+        &[(3, "1 field(s)"), (4, "3 field(s)"), (5, "RFC 3339")],
     );
     assert_eq!(read(text, &by).last(), Some(&ok("row", Some("E"))));
     refused(
@@ -221,7 +221,7 @@ fn rows_are_told_by_the_line_they_begin_on() {
             ("k,v|a,1|\"b|c\"|", 3),
             ("k,v|a,1|\"b||\"|", 3),
         ] {
-            refused(&text.replace('|', end), &by, &[(line, "1 fields")]);
+            refused(&text.replace('|', end), &by, &[(line, "1 field(s)")]);
         }
         refused(
             &"|k|a||".replace('|', end),
@@ -231,10 +231,10 @@ fn rows_are_told_by_the_line_they_begin_on() {
     }
     // Where a buffer ends is no matter.
     let wide = format!("k,v\r\n{},1\r\nb\r\n", "x".repeat(100_000));
-    refused(&wide, &by, &[(3, "1 fields")]);
+    refused(&wide, &by, &[(3, "1 field(s)")]);
     for width in 8_180..8_200 {
         let text = format!("k,v\r\n{}\r\n\r\na,1\r\n", "x".repeat(width));
-        refused(&text, &by, &[(2, "1 fields")]);
+        refused(&text, &by, &[(2, "1 field(s)")]);
     }
 }
 
