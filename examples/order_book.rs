@@ -10,6 +10,7 @@
 #[path = "order_book/mod.rs"]
 mod order_book;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +18,8 @@ use order_book::book::Summary;
 use order_book::{Replay, Result, capture, replay};
 
 const USAGE: &str = "usage: order_book [FILE] [--workers N] [--speed X]";
+/// More than any machine of today has use for.
+const WORKERS_MAX: usize = 1_024;
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/made_up.txt");
 
 /// What the command line asks for.
@@ -27,6 +30,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--help" || argument == "-h") {
+        let _ = writeln!(io::stdout(), "{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let arguments = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(fault) => {
@@ -34,56 +41,71 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let replay = match run(&arguments) {
+        Ok(replay) => replay,
         Err(fault) => {
             eprintln!("{}: {fault}", arguments.file.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    match print(&replay, arguments.workers, &mut io::stdout().lock()) {
+        // Whoever read our output has seen enough.
+        Err(fault) if fault.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot print the result: {fault}");
             ExitCode::FAILURE
         }
+        _ if !replay.summaries.is_empty() && replay.summaries.iter().all(Summary::is_right) => {
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::FAILURE,
     }
 }
 
-/// Replays the file and prints what became of it; whether every book is right.
-fn run(arguments: &Arguments) -> Result<bool> {
+fn run(arguments: &Arguments) -> Result<Replay> {
     let records = capture::open(&arguments.file)?;
-    let Replay { events, summaries } = replay(records, arguments.workers, arguments.speed)?;
-    for summary in &summaries {
-        print(summary);
-    }
-    println!(
-        "{} events, {} symbol(s), {} worker(s)",
-        grouped(events),
-        summaries.len(),
-        arguments.workers
-    );
-    Ok(!summaries.is_empty() && summaries.iter().all(Summary::is_right))
+    replay(records, arguments.workers, arguments.speed)
 }
 
-fn print(summary: &Summary) {
+fn print(replay: &Replay, workers: usize, out: &mut impl Write) -> io::Result<()> {
+    for summary in &replay.summaries {
+        print_book(summary, out)?;
+    }
+    writeln!(
+        out,
+        "{} events, {} symbol(s), {workers} worker(s)",
+        grouped(replay.events),
+        replay.summaries.len(),
+    )
+}
+
+fn print_book(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     let Summary { symbol, seen, .. } = summary;
-    println!(
+    writeln!(
+        out,
         "{symbol}: {} of {} update ids agree with the ticker, {} crossed books, {} breaks in the chains of ids",
         seen.agreed, seen.shared, seen.crossed, seen.breaks
-    );
+    )?;
     if let Some(top) = summary.top {
-        println!(
+        writeln!(
+            out,
             "{symbol}: top of book {} / {}, {} bid and {} ask levels after {} diffs",
             top.bid.price,
             top.ask.price,
             grouped(summary.bid_levels as u64),
             grouped(summary.ask_levels as u64),
             grouped(seen.diffs)
-        );
+        )?;
     }
     if let Some(last) = &summary.last_trade {
-        println!(
+        writeln!(
+            out,
             "{symbol}: {} trades, the last of {} at {}",
             grouped(seen.trades),
             last.quantity,
             last.price
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// `41,249`.
@@ -109,11 +131,15 @@ fn arguments(mut given: impl Iterator<Item = String>) -> std::result::Result<Arg
     while let Some(argument) = given.next() {
         match argument.as_str() {
             "--workers" => {
-                arguments.workers = value(&argument, given.next(), |&workers| workers >= 1)?
+                let what = format!("a number from 1 to {WORKERS_MAX}");
+                arguments.workers = value(&argument, given.next(), &what, |workers| {
+                    (1..=WORKERS_MAX).contains(workers)
+                })?;
             }
             "--speed" => {
                 let positive = |speed: &f64| speed.is_finite() && *speed > 0.0;
-                arguments.speed = Some(value(&argument, given.next(), positive)?);
+                let what = "a number above 0";
+                arguments.speed = Some(value(&argument, given.next(), what, positive)?);
             }
             option if option.starts_with('-') => {
                 return Err(format!("{option}: there is no such option"));
@@ -130,9 +156,10 @@ fn arguments(mut given: impl Iterator<Item = String>) -> std::result::Result<Arg
 fn value<T: std::str::FromStr>(
     option: &str,
     given: Option<String>,
+    what: &str,
     is_good: impl Fn(&T) -> bool,
 ) -> std::result::Result<T, String> {
-    let given = given.ok_or_else(|| format!("{option}: a number is missing behind it"))?;
+    let given = given.ok_or_else(|| format!("{option}: {what} is missing behind it"))?;
     let number = given.parse().ok().filter(is_good);
-    number.ok_or_else(|| format!("{option} {given}: is no number above 0"))
+    number.ok_or_else(|| format!("{option} {given}: is not {what}"))
 }

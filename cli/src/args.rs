@@ -3,22 +3,54 @@
 //! The word `run` may be there or not; the options are the same. What clap can refuse is refused here,
 //! with exit code 2, so that the rest of the program only sees settings that make sense.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::num::NonZeroU16;
-use std::path::PathBuf;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Error, Parser, Subcommand, ValueEnum, value_parser};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 /// Events of the built-in flow when nothing else is said.
 const FLOW_EVENTS: u64 = 2_000_000;
 /// Workers are not started on more cores than this unless asked for: one publisher does not feed more.
 const DEFAULT_WORKERS_MAX: usize = 8;
+/// Workers, and publishers: with more than this a machine only shows how it starts threads.
+const THREADS: RangeInclusive<i64> = 1..=1_024;
+
+/// Each pair of a publisher and a worker has a lane of its own, of so many slots at most...
+const LANE_SLOTS_MAX: usize = 2_048;
+/// ...and all lanes together have so many: a gigabyte of 128 bytes each. Many lanes are short ones...
+const SLOTS_MAX: usize = 1 << 23;
+/// ...and more than this are refused.
+const LANES_MAX: usize = 1 << 16;
+
+/// What stands below the options.
+const NOTES: &str = "\
+Examples:
+  ringbolt --workers 2
+          Two million generated order events over 1,024 keys
+  ringbolt events.jsonl.gz --type /type --key /user/id --publishers 2
+          JSON lines, split among two publishers by the user they are about
+  zcat trades.csv.gz | ringbolt - --key symbol --time at --speed 10
+          A CSV by the times in its column `at`, ten times as fast
+  ringbolt --events 500000 --rate 200000 --report report
+          An open loop, with percentiles, an interval log and a plot in `report`
+
+The result goes to stdout, all else to stderr; NO_COLOR turns colours off.
+
+Exit status:
+  0    All well, also when the reader of stdout has left
+  1    A missing file, bad data, a report that cannot be written, or a broken order
+  2    Wrong usage
+  130  Ctrl-C (143: SIGTERM); what was admitted is handled and reported first, and a
+       second signal ends the run at once";
 
 #[derive(Debug, Parser)]
 #[command(
     name = "ringbolt",
     version,
     about = "Runs events through the ringbolt engine and reports counts, order and latency",
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    after_long_help = NOTES
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -30,16 +62,35 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run events through the engine (the word may be left out)
+    #[command(after_long_help = NOTES)]
     Run(RunArgs),
 }
 
 impl Cli {
     /// The arguments of the run, wherever they stood.
-    pub(crate) fn into_run(self) -> RunArgs {
-        match self.command {
+    ///
+    /// # Errors
+    /// They make no sense together.
+    pub(crate) fn into_run(self) -> Result<RunArgs, Error> {
+        let run = match self.command {
             Some(Command::Run(run)) => run,
             None => self.run,
+        };
+        let is_stdin = |path: &&PathBuf| path.as_path() == Path::new("-");
+        if run.inputs.iter().filter(is_stdin).count() > 1 {
+            let message = "`-` is named twice, but stdin can be read only once";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
+        let lanes = run.lane_count();
+        if lanes > LANES_MAX {
+            let message = format!(
+                "{} workers times {} publishers are {lanes} lanes, more than {LANES_MAX}",
+                run.worker_count(),
+                run.publisher_count()
+            );
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(run)
     }
 }
 
@@ -52,7 +103,8 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
 
-    /// Where the type's name is, in input that is no CloudEvent: a JSON pointer or a column
+    /// Where the type's name is, in input that is no CloudEvent: a JSON pointer or a column [default: the
+    /// type is `json` or `row`]
     #[arg(long = "type", value_name = "FIELD", requires = "inputs")]
     pub(crate) type_field: Option<String>,
 
@@ -66,7 +118,7 @@ pub(crate) struct RunArgs {
     pub(crate) time_field: Option<String>,
 
     /// Events to generate [default: 2000000]; with INPUT, the most to take from it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) events: Option<u64>,
 
     /// Seed of the generated flow: the same seed gives the same events
@@ -74,28 +126,29 @@ pub(crate) struct RunArgs {
     pub(crate) seed: u64,
 
     /// Worker threads [default: one less than there are cores, at least 1, at most 8]
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroU16>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u16).range(THREADS))]
+    workers: Option<u16>,
 
     /// Publishing threads; events are split among them by the hash of their key
-    #[arg(long, value_name = "N", default_value = "1")]
-    publishers: NonZeroU16,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "1", value_parser = value_parser!(u16).range(THREADS))]
+    publishers: u16,
 
     /// Events per second, all publishers together; latency then counts from the moment an event was
     /// due [default: as fast as it goes]
-    #[arg(long, value_name = "N", value_parser = above_zero, conflicts_with = "speed")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = above_zero, conflicts_with = "speed")]
     pub(crate) rate: Option<f64>,
 
     /// Replay by the events' own times, so many times as fast; latency counts from the moment an
     /// event was due
-    #[arg(long, value_name = "X", value_parser = above_zero)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = above_zero)]
     pub(crate) speed: Option<f64>,
 
     /// What to do at a line that cannot be read
-    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnError::Stop)]
     pub(crate) on_error: OnError,
 
-    /// Write percentile tables, an interval log, JSON and a plot into this directory
+    /// Write percentile tables (.hgrm), an interval log (.hlog), JSON and a plot (.svg) into this
+    /// directory, over what an earlier run has left there
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
 
@@ -111,12 +164,21 @@ impl RunArgs {
                 let cores = available_parallelism().map_or(1, usize::from);
                 cores.saturating_sub(1).clamp(1, DEFAULT_WORKERS_MAX)
             },
-            |workers| usize::from(workers.get()),
+            usize::from,
         )
     }
 
     pub(crate) fn publisher_count(&self) -> usize {
-        usize::from(self.publishers.get())
+        usize::from(self.publishers)
+    }
+
+    fn lane_count(&self) -> usize {
+        self.worker_count() * self.publisher_count()
+    }
+
+    /// Slots of each lane.
+    pub(crate) fn lane_capacity(&self) -> usize {
+        (SLOTS_MAX / self.lane_count().next_power_of_two()).min(LANE_SLOTS_MAX)
     }
 
     /// How many events the built-in flow has.
@@ -149,7 +211,7 @@ pub(crate) enum Format {
 fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
-        Ok(_) => Err("must be above 0".to_owned()),
+        Ok(_) => Err("must be above 0 and finite".to_owned()),
         Err(_) => Err("is no number".to_owned()),
     }
 }
@@ -157,7 +219,6 @@ fn above_zero(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -171,8 +232,8 @@ mod tests {
                 .iter()
                 .chain(&["a.csv", "--workers", "3", "--key", "k"]);
             let args = Cli::try_parse_from(line)
-                .expect("both ways parse")
-                .into_run();
+                .and_then(Cli::into_run)
+                .expect("both ways parse");
             assert_eq!(args.worker_count(), 3);
             assert_eq!(args.inputs, [PathBuf::from("a.csv")]);
         }
@@ -188,10 +249,45 @@ mod tests {
             &["--rate", "1", "--speed", "1"],
             &["--key", "/k"],
             &["--on-error", "retry"],
+            &["-", "a.csv", "-"],
+            &["--workers", "1024", "--publishers", "65"],
         ] {
             let line = ["ringbolt"].iter().chain(line);
-            let error = Cli::try_parse_from(line).expect_err("refused");
-            assert_eq!(error.exit_code(), 2);
+            let error = Cli::try_parse_from(line).and_then(Cli::into_run);
+            assert_eq!(error.expect_err("refused").exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn threads_are_no_way_to_take_all_memory() {
+        for (workers, publishers, slots) in [(1, 1, 2_048), (64, 64, 2_048), (1_000, 60, 128)] {
+            let [workers, publishers] = [workers, publishers].map(|count: u64| count.to_string());
+            let line = [
+                "ringbolt",
+                "--workers",
+                &workers,
+                "--publishers",
+                &publishers,
+            ];
+            let run = Cli::try_parse_from(line).and_then(Cli::into_run);
+            assert_eq!(run.expect("few enough").lane_capacity(), slots);
+        }
+    }
+
+    #[test]
+    fn numbers_are_refused_with_what_they_may_be() {
+        for (option, number, words) in [
+            ("--workers", "0", "1..=1024"),
+            ("--workers", "10000", "1..=1024"),
+            ("--publishers", "-1", "1..=1024"),
+            ("--events", "-5", "invalid value '-5'"),
+            ("--rate", "-5", "above 0"),
+            ("--rate", "inf", "finite"),
+            ("--speed", "-0.5", "above 0"),
+            ("--speed", "NaN", "above 0"),
+        ] {
+            let error = Cli::try_parse_from(["ringbolt", option, number]).expect_err("refused");
+            assert!(error.to_string().contains(words), "{error}");
         }
     }
 }

@@ -9,7 +9,7 @@
 use crate::args::OnError;
 use crate::console::Console;
 use crate::flow::{Flow, mix};
-use crate::input::{Fields, InputEvent, Record, Source};
+use crate::input::{Fields, InputError, InputEvent, NO_TYPES, Record, Source};
 use crate::pace::Pace;
 use crate::stop::Stop;
 use ringbolt::{Event, Options, Publisher};
@@ -147,6 +147,8 @@ struct Seen {
     records: u64,
     /// The next number of every key.
     sequences: HashMap<Box<str>, u64>,
+    /// Whether any record had another type than the one that stands for none.
+    has_types: bool,
     first_time_ns: Option<i128>,
     since_first_ns: u64,
 }
@@ -158,13 +160,17 @@ impl Reader {
         let sources = std::mem::take(&mut self.sources);
         for source in sources {
             let name = Arc::clone(source.name());
-            for record in source.records(&self.fields) {
-                if self.stop.is_asked() || seen.records == self.events_max {
+            let mut records = source.records(&self.fields);
+            // Enough is enough before the next record is waited for.
+            while seen.records < self.events_max
+                && let Some(record) = records.next()
+            {
+                if self.stop.is_asked() {
                     return;
                 }
                 let goes_on = match record {
-                    Ok(record) => self.pass_on(record, &mut seen, &name),
-                    Err(error) => self.note_bad(&error.to_string(), error.is_last),
+                    Ok((line, record)) => self.pass_on(record, &mut seen, &name, line),
+                    Err(error) => self.note_bad(&error),
                 };
                 if !goes_on {
                     return;
@@ -175,23 +181,23 @@ impl Reader {
     }
 
     /// Sends a record to the publisher of its key; `false` to end reading.
-    fn pass_on(&self, record: Record, seen: &mut Seen, file: &str) -> bool {
+    fn pass_on(&self, record: Record, seen: &mut Seen, file: &Arc<str>, line: u64) -> bool {
         if let Some(time_ns) = record.time_ns {
             let first = *seen.first_time_ns.get_or_insert(time_ns);
             let since = u64::try_from((time_ns - first).max(0)).unwrap_or(u64::MAX);
             // An event that is older than the one before it is due together with it.
             seen.since_first_ns = seen.since_first_ns.max(since);
         } else if self.pace.needs_times() && seen.first_time_ns.is_none() {
-            let place = seen.records + 1;
-            return self.note_bad(
-                &format!(
-                    "{file}: record {place} has no time, which --speed goes by (name it with --time)"
-                ),
-                false,
-            );
+            return self.note_bad(&InputError {
+                file: Arc::clone(file),
+                line,
+                reason: "has no time, which --speed goes by (name it with --time)".to_owned(),
+                is_last: false,
+            });
         }
         let index = seen.records;
         seen.records += 1;
+        seen.has_types |= !NO_TYPES.contains(&&*record.event_type);
         let count = self.publishers.len() as u64;
         let (sequence, publisher) = match &record.key {
             None => (0, index % count),
@@ -209,16 +215,16 @@ impl Reader {
     }
 
     /// Reports and counts a bad line; `false` to end reading.
-    fn note_bad(&self, error: &str, is_last: bool) -> bool {
+    fn note_bad(&self, error: &InputError) -> bool {
         let earlier = self.state.bad_lines.fetch_add(1, Ordering::Relaxed);
         let stops = self.on_error == OnError::Stop;
-        if stops || earlier < DESCRIBED_MAX || is_last {
-            self.console.complain(error);
+        if stops || earlier < DESCRIBED_MAX || error.is_last {
+            self.console.complain(&error.to_string());
         } else if earlier == DESCRIBED_MAX {
             self.console
                 .warn("further bad lines are counted and not described");
         }
-        if stops || is_last {
+        if stops || error.is_last {
             // What could not be read at all was not skipped: the run is not the whole input.
             self.state.has_failed.store(true, Ordering::Relaxed);
         }
@@ -231,6 +237,7 @@ impl Reader {
             return;
         }
         for (option, field, is_unused) in [
+            ("--type", &self.fields.event_type, !seen.has_types),
             ("--key", &self.fields.key, seen.sequences.is_empty()),
             ("--time", &self.fields.time, seen.first_time_ns.is_none()),
         ] {

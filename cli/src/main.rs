@@ -24,7 +24,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = args::Cli::parse().into_run();
+    let args = args::Cli::parse()
+        .into_run()
+        .unwrap_or_else(|error| error.exit());
     match run::run(&args) {
         Ok(code) => code,
         Err(error) => {

@@ -45,19 +45,22 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     /// Starts watching, if there is anything to do.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
     pub(crate) fn start(
         system: Handle,
         progress: Option<ProgressBar>,
         directory: Option<Directory>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         if progress.is_none() && directory.is_none() {
-            return Self {
+            return Ok(Self {
                 end: None,
                 thread: None,
-            };
+            });
         }
         let (end, ended) = channel::<()>();
-        let thread = thread::spawn(move || {
+        let thread = thread::Builder::new().spawn(move || {
             let mut watch = Watch {
                 system,
                 progress,
@@ -82,11 +85,11 @@ impl Monitor {
                 progress.finish_and_clear();
             }
             Ok(watch.directory)
-        });
-        Self {
+        })?;
+        Ok(Self {
             end: Some(end),
             thread: Some(thread),
-        }
+        })
     }
 
     /// Ends the thread and gives the directory back.

@@ -5,6 +5,7 @@
 
 use crate::stop::Stop;
 use ringbolt::Clock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -25,21 +26,21 @@ pub(crate) enum Plan {
     Speed(f64),
 }
 
-/// A plan that has begun. Cheap to clone: every publisher keeps the same beginning.
+/// A plan, which begins when the first event asks when it is due: input may be long in coming, and that is nobody's
+/// latency. Cheap to clone: every publisher has the same beginning.
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
     plan: Plan,
     clock: Clock,
-    start_raw: u64,
+    start_raw: Arc<OnceLock<u64>>,
 }
 
 impl Pace {
-    /// Begins now.
-    pub(crate) fn start(plan: Plan, clock: &Clock) -> Self {
+    pub(crate) fn new(plan: Plan, clock: &Clock) -> Self {
         Self {
             plan,
             clock: clock.clone(),
-            start_raw: clock.raw(),
+            start_raw: Arc::default(),
         }
     }
 
@@ -57,7 +58,8 @@ impl Pace {
             Plan::Speed(speed) => since_first_ns as f64 / 1e9 / speed,
         };
         let after = Duration::try_from_secs_f64(after_s).unwrap_or(Duration::MAX);
-        Some(self.clock.raw_after(self.start_raw, after))
+        let start_raw = *self.start_raw.get_or_init(|| self.clock.raw());
+        Some(self.clock.raw_after(start_raw, after))
     }
 
     /// Waits for a moment; `false` if the run should end first.
@@ -84,9 +86,9 @@ mod tests {
     fn events_are_due_by_the_plan() {
         let (clock, _hand) = Clock::manual();
         let due_ns = |plan, index, since| {
-            let pace = Pace::start(plan, &clock);
-            pace.due(index, since)
-                .map(|raw| clock.delta_ns(pace.start_raw, raw))
+            Pace::new(plan, &clock)
+                .due(index, since)
+                .map(|raw| clock.delta_ns(clock.raw(), raw))
         };
         assert_eq!(due_ns(Plan::FullSpeed, 7, 7), None);
         assert_eq!(due_ns(Plan::Rate(1_000.0), 5, 0), Some(5_000_000));
@@ -97,9 +99,20 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_begins_with_its_first_event() {
+        let (clock, hand) = Clock::manual();
+        let pace = Pace::new(Plan::Rate(1.0), &clock);
+        hand.advance(Duration::from_secs(100));
+        let first = pace.due(0, 0).expect("a rate makes plans");
+        assert_eq!(first, clock.raw());
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(pace.clone().due(1, 0), Some(clock.raw()));
+    }
+
+    #[test]
     fn waiting_ends_when_the_run_does() {
         let (clock, hand) = Clock::manual();
-        let pace = Pace::start(Plan::Rate(1.0), &clock);
+        let pace = Pace::new(Plan::Rate(1.0), &clock);
         let due = pace.due(1, 0).expect("a rate makes plans");
         let stop = Stop::default();
         hand.advance(Duration::from_secs(1));

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 540.0;
-const LEFT: f64 = 90.0;
-const RIGHT: f64 = 30.0;
+const LEFT: f64 = 100.0;
+/// Half of the widest label: a percentile may stand at the very edge.
+const RIGHT: f64 = 50.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
 /// Points of a curve for each nine.
@@ -26,7 +27,9 @@ pub(crate) fn percentile_plot(title: &str, curves: &[(&str, &Latency)]) -> Strin
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
 <title>{title}</title>
 <rect width="100%" height="100%" fill="#ffffff"/>
-<text x="{LEFT}" y="28" font-size="17">{title}</text>"##
+<text x="{LEFT}" y="28" font-size="17">{title}</text>
+<text transform="rotate(-90)" x="{}" y="24" text-anchor="middle">latency</text>"##,
+        -(TOP + HEIGHT - BOTTOM) / 2.0
     );
     draw_axes(&mut svg, &scale);
     for (place, ((name, latency), (colour, dash))) in curves.iter().zip(STROKES).enumerate() {
@@ -42,13 +45,17 @@ pub(crate) fn percentile_plot(title: &str, curves: &[(&str, &Latency)]) -> Strin
         let _ = writeln!(
             svg,
             r#"<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>
-<text x="{}" y="{y}">{name}, max {}</text>"#,
+<text x="{}" y="{y}">{name}{}</text>"#,
             LEFT + 12.0,
             y - 4.0,
             LEFT + 52.0,
             y - 4.0,
             LEFT + 60.0,
-            readable_ns(latency.max())
+            if latency.is_empty() {
+                ": nothing was measured".to_owned()
+            } else {
+                format!(", max {}", readable_ns(latency.max()))
+            }
         );
     }
     svg.push_str("</svg>\n");
@@ -176,5 +183,27 @@ mod tests {
         assert_eq!(points_of(&empty).count(), 0);
         let plot = percentile_plot("t", &[("a", &empty)]);
         assert!(plot.contains(r#"points="""#) && !plot.contains("NaN"));
+        assert!(plot.contains("a: nothing was measured"));
+    }
+
+    #[test]
+    fn every_label_is_inside() {
+        // Each of these ends at a label: the widest that there are.
+        for count in [1, 10, 1_000_000, 10_000_000] {
+            let mut latency = Latency::new();
+            latency.record_n(1_000_000, count);
+            let plot = percentile_plot("t", &[("a", &latency)]);
+            for label in plot.lines().filter(|line| line.contains("middle")) {
+                let Some((_, rest)) = label.split_once("<text x=\"") else {
+                    continue;
+                };
+                let (x, _) = rest.split_once('"').expect("the place is quoted");
+                let (_, text) = rest.split_once('>').expect("the label has a text");
+                let text = text.trim_end_matches("</text>");
+                let half = text.len() as f64 * 8.0 / 2.0;
+                let x: f64 = x.parse().expect("the place is a number");
+                assert!((0.0..=WIDTH).contains(&(x + half)), "{label}");
+            }
+        }
     }
 }

@@ -44,10 +44,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 
     let system = EventSystem::builder()
         .workers(args.worker_count())
+        .lane_capacity(args.lane_capacity())
         .build()?;
     let sink = Sink::default();
     subscribe(&system, &sink, sources.is_empty())?;
-    let monitor = Monitor::start(system.handle(), progress, directory);
+    let monitor = Monitor::start(system.handle(), progress, directory)
+        .context("the watching thread cannot be started")?;
     let reader_state = Arc::new(ReaderState::default());
     let started = Instant::now();
     let published = publish_all(args, sources, &system, &stop, &console, &reader_state);
@@ -97,7 +99,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         fault(format!("{error:#}"));
     }
     if is_good && summary.bad_lines > 0 {
-        console.warn(&format!("{} bad lines were skipped", summary.bad_lines));
+        console.warn(&match summary.bad_lines {
+            1 => "1 bad line was skipped".to_owned(),
+            count => format!("{count} bad lines were skipped"),
+        });
     }
     match printed {
         // Whoever read our output has seen enough: `ringbolt … | head` is no failure.
@@ -142,7 +147,7 @@ fn publish_all(
     console: &Console,
     reader_state: &Arc<ReaderState>,
 ) -> Result<(), String> {
-    let pace = Pace::start(plan(args), system.clock());
+    let pace = Pace::new(plan(args), system.clock());
     let count = args.publisher_count();
     if sources.is_empty() {
         return on_publishers((0..count).collect(), stop, |place| {
@@ -166,7 +171,9 @@ fn publish_all(
         state: Arc::clone(reader_state),
         publishers,
     };
-    let reading = thread::spawn(move || reader.read());
+    let reading = thread::Builder::new()
+        .spawn(move || reader.read())
+        .map_err(|error| format!("the reading thread cannot be started: {error}"))?;
     let result = on_publishers(lines, stop, |line| {
         feed_input(&mut system.publisher(), &line, &pace, stop)
     });
@@ -183,21 +190,40 @@ fn on_publishers<T: Send>(
     stop: &Stop,
     work: impl Fn(T) -> Result<(), String> + Sync,
 ) -> Result<(), String> {
+    on_threads(shares, thread::Builder::new, stop, work)
+}
+
+fn on_threads<T: Send>(
+    shares: Vec<T>,
+    builder: impl Fn() -> thread::Builder,
+    stop: &Stop,
+    work: impl Fn(T) -> Result<(), String> + Sync,
+) -> Result<(), String> {
     let work = |share| work(share).inspect_err(|_| stop.ask());
     thread::scope(|scope| {
-        let threads: Vec<ScopedJoinHandle<'_, _>> = shares
+        let work = &work;
+        let started = shares
             .into_iter()
-            .map(|share| {
-                let work = &work;
-                scope.spawn(move || work(share))
+            .map(|share| builder().spawn_scoped(scope, move || work(share)));
+        // Those behind one that cannot be started are not tried, and those before it are told.
+        let mut refused = None;
+        let threads: Vec<ScopedJoinHandle<'_, _>> = started
+            .map_while(|thread| {
+                thread
+                    .map_err(|error| {
+                        stop.ask();
+                        refused = Some(format!("a publishing thread cannot be started: {error}"));
+                    })
+                    .ok()
             })
             .collect();
-        threads
+        let joined = threads
             .into_iter()
             .try_for_each(|thread| match thread.join() {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
-            })
+            });
+        refused.map_or(joined, Err)
     })
 }
 
@@ -222,4 +248,31 @@ fn print(format: Format, summary: &Summary, report: &Report) -> io::Result<()> {
         Format::Text => write!(out, "{}\n{}", summary.to_text(), report.to_text())?,
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_thread_that_cannot_be_started_ends_those_that_were() {
+        let stop = Stop::default();
+        let started = Cell::new(0);
+        // No machine has room for the third one's stack.
+        let builder = || {
+            started.set(started.get() + 1);
+            let bits = if started.get() == 3 { 60 } else { 20 };
+            thread::Builder::new().stack_size(1 << bits)
+        };
+        let ended = on_threads(vec![(); 5], builder, &stop, |()| {
+            while !stop.is_asked() {
+                thread::yield_now();
+            }
+            Ok(())
+        });
+        let told = ended.expect_err("one has no thread");
+        assert!(told.contains("cannot be started"), "{told}");
+        assert_eq!(started.get(), 3);
+    }
 }

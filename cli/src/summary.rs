@@ -135,7 +135,7 @@ impl Summary {
 }
 
 /// A name from the input with what would move the cursor or break the line escaped.
-fn printable(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for char in name.chars() {
         if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {

@@ -182,6 +182,7 @@ fn wrong_usage_is_2() {
         &["--rate", "5", "--speed", "5"],
         &["--format", "xml"],
         &["--key", "/k"],
+        &["-", "-"],
         &["--unknown"],
     ] {
         let ran = run(args).expect_code(2);
@@ -200,9 +201,15 @@ fn help_tells_the_options() {
             "--speed",
             "--on-error",
             "--report",
+            "Examples:",
+            "Exit status:",
         ] {
             assert!(help.contains(option), "{option}: {help}");
         }
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
     }
 }
 
@@ -223,6 +230,19 @@ fn a_closed_pipe_is_no_failure() {
         .expect("stderr is text");
     let status = child.wait().expect("the command ends");
     assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stderr_that_takes_nothing_changes_no_exit_code() {
+    for (args, code) in [(&["nowhere.csv"][..], 1), (&["--events", "x"], 2)] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let status = ringbolt(args)
+            .stderr(full.expect("Linux has /dev/full"))
+            .status()
+            .expect("the command starts");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
 }
 
 #[test]

@@ -6,8 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
-use support::{Ran, file, folder, run, run_with_stdin};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use support::{Ran, ended, file, folder, ringbolt, run, run_with_stdin};
 
 fn ok(args: &[&str]) -> Ran {
     let args = [args, &["--format", "json"]].concat();
@@ -221,8 +222,73 @@ fn replay_goes_by_the_inputs_own_times() {
 }
 
 #[test]
+fn waiting_for_the_first_record_is_no_latency() {
+    let mut child = ringbolt(&["-", "--rate", "1000", "--format", "json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // Not for anything to happen meanwhile: the wait itself must not show.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(b"{}\n{}\n{}\n").expect("the run reads");
+    drop(stdin);
+    let ran = ended(child).expect_code(0).expect_consistent();
+    let max_ns = ran.json()["latency"]["end_to_end"]["max"].as_u64();
+    assert!(max_ns.is_some_and(|ns| ns < 500_000_000), "{ran:#?}");
+}
+
+#[test]
+fn enough_is_enough_before_the_next_record_comes() {
+    let mut child = ringbolt(&["-", "--events", "2", "--format", "json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(b"{}\n{}\n").expect("the run reads");
+    // The pipe stays open: nothing else tells the run that it is over.
+    let ran = ended(child).expect_code(0).expect_consistent();
+    assert_eq!(ran.count("handled"), 2);
+    drop(stdin);
+}
+
+#[test]
+fn times_that_go_backwards_are_due_at_once_and_in_order() {
+    let text = "t,k\n1723075300,a\n1723075000,a\n1723075301,a\n1723075299,a\n,a\n";
+    let begun = Instant::now();
+    let args = ["-", "--time", "t", "--key", "k", "--speed", "10"];
+    let ran = run_with_stdin(&args, text.as_bytes()).expect_code(0);
+    assert_eq!(ran.expect_consistent().count("handled"), 5);
+    let took_ms = begun.elapsed().as_millis();
+    assert!((100..20_000).contains(&took_ms), "{took_ms}");
+}
+
+#[test]
+#[cfg(unix)]
+fn there_may_be_more_files_than_may_be_open() {
+    let folder = folder("many");
+    let files: Vec<String> = (0..60)
+        .map(|place| file(&folder, &format!("{place}.csv"), "k\na\n"))
+        .collect();
+    let command = format!(
+        "ulimit -n 40; exec {} --format json {}",
+        env!("CARGO_BIN_EXE_ringbolt"),
+        files.join(" ")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .output();
+    let ran = Ran::from(output.expect("a shell is there")).expect_code(0);
+    assert_eq!(ran.count("handled"), 60);
+}
+
+#[test]
 fn replay_without_times_is_told() {
     let ran = run_with_stdin(&["-", "--speed", "2"], rows(3).as_bytes()).expect_code(1);
+    assert!(
+        ran.stderr.contains("stdin:2: has no time"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("--time"), "{}", ran.stderr);
 }
 
@@ -230,6 +296,10 @@ fn replay_without_times_is_told() {
 fn a_field_that_no_record_has_is_told() {
     let ran = run_with_stdin(&["-", "--key", "/usr/id"], lines(3).as_bytes()).expect_code(0);
     assert!(ran.stderr.contains("--key /usr/id"), "{}", ran.stderr);
+    let ran = run_with_stdin(&["-", "--type", "knid"], lines(3).as_bytes()).expect_code(0);
+    assert!(ran.stderr.contains("--type knid"), "{}", ran.stderr);
+    let ran = run_with_stdin(&["-", "--type", "kind"], lines(3).as_bytes()).expect_code(0);
+    assert_eq!(ran.stderr, "");
 }
 
 fn path(path: &Path) -> &str {

@@ -72,6 +72,20 @@ fn a_reader_that_waits_for_a_pipe_does_not_hold_the_run_up() {
 }
 
 #[test]
+fn a_named_pipe_without_a_writer_does_not_hold_the_run_up() {
+    let pipe = folder("pipe").join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is there").success());
+    let (child, _stdin) = begin(
+        "no_writer",
+        &[pipe.to_str().expect("the folder's name is text")],
+    );
+    signal(&child, SIGINT);
+    let ran = ended(child).expect_code(130).expect_consistent();
+    assert_eq!(ran.count("handled"), 0);
+}
+
+#[test]
 fn without_a_signal_the_same_input_ends_by_itself() {
     assert_eq!(
         run_with_stdin(&["-"], b"{\"k\":1}\n")

@@ -28,11 +28,9 @@ pub(crate) enum Message {
     Trade(Trade),
 }
 
-/// The records of a file, in its order.
+/// The records of a file, in its order. Faults do not name it: who names the file knows it.
 pub(crate) fn open(path: &Path) -> Result<impl Iterator<Item = Result<Record>>> {
-    let named = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
-    let file = File::open(path).map_err(|fault| named(&fault))?;
-    let lines = unzipped(BufReader::new(file)).map_err(|fault| named(&fault))?;
+    let lines = unzipped(BufReader::new(File::open(path)?))?;
     Ok(read(lines))
 }
 

@@ -5,16 +5,16 @@
 //! A line that is not JSON costs that line; broken JSON inside a batch costs the rest of the file, since
 //! nobody knows where the next element begins.
 
-use super::{Fault, Fields, Record, Records, Text, cloudevents, text};
+use super::{
+    Fault, Fields, NO_TYPES, Record, Records, Text, VALUE_BYTES_MAX, cloudevents, text, too_long,
+};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
 /// The type of a record where none is named.
-const DEFAULT_TYPE: &str = "json";
-/// Longest line or element of a batch: beyond it the file is something else than it seems.
-const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const DEFAULT_TYPE: &str = NO_TYPES[0];
 
 pub(super) fn records(text: Text, fields: &Fields) -> Records {
     let mut reader = Reader::new(text, fields);
@@ -30,6 +30,8 @@ struct Reader {
     /// The value being collected, and the line it began on.
     value: Vec<u8>,
     value_line: u64,
+    /// Whether the value has outgrown what is collected: its end is found all the same, and so the next one.
+    is_too_long: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +55,15 @@ impl Reader {
             place: Place::Top,
             value: Vec::new(),
             value_line: 1,
+            is_too_long: false,
         }
     }
 
-    fn next_record(&mut self) -> Option<Result<Record, Fault>> {
+    fn next_record(&mut self) -> Option<Result<(u64, Record), Fault>> {
         if self.place == Place::End {
             return None;
         }
+        self.is_too_long = false;
         let is_element = match self.next_value() {
             Ok(None) => {
                 self.place = Place::End;
@@ -75,18 +79,25 @@ impl Reader {
                 }));
             }
         };
+        if self.is_too_long {
+            return Some(Err(Fault {
+                line: self.value_line,
+                reason: too_long(),
+                is_last: false,
+            }));
+        }
         match self.shape.record(&self.value, is_element) {
-            Ok(record) => Some(Ok(record)),
+            Ok(record) => Some(Ok((self.value_line, record))),
             Err(Bad::Syntax(error)) => {
-                // A batch whose element is broken was cut at a place that may be wrong.
-                let is_last = is_element;
+                // A batch whose element is broken was cut at a place that may be wrong. One that is only too deep was not.
+                let is_last = is_element && !is_too_deep(&error);
                 if is_last {
                     self.place = Place::End;
                 }
                 let line = self.value_line + (error.line() as u64).saturating_sub(1);
                 Some(Err(Fault {
                     line,
-                    reason: syntax(&error),
+                    reason: syntax(&error, is_element),
                     is_last,
                 }))
             }
@@ -158,10 +169,12 @@ impl Reader {
             let buffer = self.text.fill_buf().map_err(|error| reason(&error))?;
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(buffer.len(), |end| end + 1);
-            self.value
-                .extend_from_slice(&buffer[..end.unwrap_or(taken)]);
+            self.is_too_long |= self.value.len() + taken > VALUE_BYTES_MAX;
+            if !self.is_too_long {
+                self.value
+                    .extend_from_slice(&buffer[..end.unwrap_or(taken)]);
+            }
             self.text.consume(taken);
-            self.bounded()?;
             if end.is_some() {
                 self.line += 1;
                 return Ok(());
@@ -195,18 +208,13 @@ impl Reader {
                 }
             }
             self.take();
-            self.value.push(byte);
-            self.bounded()?;
+            self.is_too_long |= self.value.len() == VALUE_BYTES_MAX;
+            if !self.is_too_long {
+                self.value.push(byte);
+            }
             if is_end {
                 return Ok(());
             }
-        }
-        Ok(())
-    }
-
-    fn bounded(&self) -> Result<(), String> {
-        if self.value.len() > VALUE_BYTES_MAX {
-            return Err(format!("is longer than {VALUE_BYTES_MAX} bytes"));
         }
         Ok(())
     }
@@ -240,10 +248,24 @@ fn read_error(error: &io::Error) -> String {
 }
 
 /// serde_json's own words, without its line, which would be the line of the value.
-fn syntax(error: &serde_json::Error) -> String {
+fn syntax(error: &serde_json::Error, is_element: bool) -> String {
+    let column = error.column();
+    if is_too_deep(error) {
+        return format!("is nested too deep: more than 127 levels at column {column}");
+    }
     let text = error.to_string();
     let words = text.split(" at line ").next().unwrap_or(&text);
-    format!("is not JSON: {words} at column {}", error.column())
+    let remedy = if error.is_eof() && !is_element {
+        " (outside an array, a value is on one line)"
+    } else {
+        ""
+    };
+    format!("is not JSON: {words} at column {column}{remedy}")
+}
+
+/// There is no predicate for it.
+fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.is_syntax() && error.to_string().starts_with("recursion limit exceeded")
 }
 
 enum Bad {

@@ -13,12 +13,13 @@ mod json;
 mod text;
 mod time;
 
+use crate::summary::printable;
 use anyhow::Context as _;
 use flate2::bufread::MultiGzDecoder;
 use ringbolt::{Event, Key};
 use serde_json::Value;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,13 @@ use std::sync::Arc;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How gzip begins.
 const GZIP: &[u8] = &[0x1F, 0x8B];
+/// Longest line, row or element of a batch: beyond it the file is something else than it seems. (Tests reach it sooner.)
+const VALUE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+
+/// The types of records where none is named: of JSON, and of rows.
+pub(crate) const NO_TYPES: [&str; 2] = ["json", "row"];
+/// Longest reason that is told; it may cite what the input says.
+const REASON_CHARS_MAX: usize = 500;
 
 /// One record of the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +84,14 @@ pub(crate) struct InputError {
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.reason)
+        // Names and values come from outside: they must neither steer a terminal nor fill it.
+        let reason = printable(&self.reason);
+        let end = reason.char_indices().nth(REASON_CHARS_MAX);
+        let (reason, more) = match end {
+            Some((end, _)) => (&reason[..end], "..."),
+            None => (&reason[..], ""),
+        };
+        write!(f, "{}:{}: {reason}{more}", printable(&self.file), self.line)
     }
 }
 
@@ -102,13 +117,21 @@ struct Fault {
     is_last: bool,
 }
 
-type Records = Box<dyn Iterator<Item = Result<Record, Fault>> + Send>;
+/// Each record with the line that it begins on.
+type Records = Box<dyn Iterator<Item = Result<(u64, Record), Fault>> + Send>;
 
-/// One file, or stdin, opened and ready to be read.
+/// One file, or stdin, that can be read.
 pub(crate) struct Source {
     name: Arc<str>,
     hint: Option<Kind>,
-    raw: Box<dyn Read + Send>,
+    origin: Origin,
+}
+
+enum Origin {
+    /// Opened when its turn comes: there may be more files than a process may have open, and opening a named pipe
+    /// waits for its writer.
+    Path(PathBuf),
+    Open(Box<dyn Read + Send>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +141,7 @@ enum Kind {
 }
 
 impl Source {
-    /// Opens a file; `-` is stdin.
+    /// Makes sure that a file can be read; `-` is stdin.
     ///
     /// # Errors
     /// There is no such file, it is a directory, or it may not be read.
@@ -127,20 +150,23 @@ impl Source {
             return Ok(Self {
                 name: "stdin".into(),
                 hint: None,
-                raw: Box::new(io::stdin()),
+                origin: Origin::Open(Box::new(io::stdin())),
             });
         }
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("{name}: cannot open the input"))?;
-        let is_directory = file.metadata().is_ok_and(|data| data.is_dir());
+        let cannot = || format!("{name}: cannot open the input");
+        let kind = fs::metadata(path).with_context(cannot)?.file_type();
         anyhow::ensure!(
-            !is_directory,
+            !kind.is_dir(),
             "{name}: is a directory; name the files in it"
         );
+        if kind.is_file() {
+            File::open(path).with_context(cannot)?;
+        }
         Ok(Self {
             hint: hint_of(path),
             name: name.into(),
-            raw: Box::new(file),
+            origin: Origin::Path(path.to_owned()),
         })
     }
 
@@ -153,9 +179,13 @@ impl Source {
     pub(crate) fn records(
         self,
         fields: &Fields,
-    ) -> impl Iterator<Item = Result<Record, InputError>> + use<> {
-        let Self { name, hint, raw } = self;
-        let records = match readable(raw, hint) {
+    ) -> impl Iterator<Item = Result<(u64, Record), InputError>> + use<> {
+        let Self { name, hint, origin } = self;
+        let raw = match origin {
+            Origin::Open(raw) => Ok(raw),
+            Origin::Path(path) => File::open(path).map(|file| Box::new(file) as Box<_>),
+        };
+        let records = match raw.and_then(|raw| readable(raw, hint)) {
             Ok((Kind::Json, text)) => json::records(text, fields),
             Ok((Kind::Csv, text)) => csv::records(text, fields),
             Err(error) => {
@@ -189,6 +219,10 @@ impl Source {
                 goes_on
             })
     }
+}
+
+fn too_long() -> String {
+    format!("is longer than {VALUE_BYTES_MAX} bytes")
 }
 
 /// The format as the file's name tells it.
@@ -234,8 +268,9 @@ fn readable(raw: Box<dyn Read + Send>, hint: Option<Kind>) -> io::Result<(Kind, 
         seen.len() >= MARK.len() && first(seen).is_some()
     })?;
     let kind = hint.unwrap_or(match first(&seen) {
-        Some(b'{' | b'[') => Kind::Json,
-        _ => Kind::Csv,
+        // Space alone is nothing; as CSV it would be a header and rows.
+        Some(b'{' | b'[') | None => Kind::Json,
+        Some(_) => Kind::Csv,
     });
     if seen.starts_with(MARK) {
         seen.drain(..MARK.len());

@@ -3,6 +3,9 @@
 use super::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_assert_eq, proptest};
+use proptest::sample::select;
 use std::io::{Cursor, Write};
 
 /// A record as its type and key, or an error as its line and reason.
@@ -13,12 +16,12 @@ fn read(text: impl Into<Vec<u8>>, fields: &Fields) -> Vec<Read> {
     let source = Source {
         name: "text".into(),
         hint: None,
-        raw: Box::new(Cursor::new(text.into())),
+        origin: Origin::Open(Box::new(Cursor::new(text.into()))),
     };
     source
         .records(fields)
         .map(|record| match record {
-            Ok(record) => Ok((
+            Ok((_, record)) => Ok((
                 record.event_type.to_string(),
                 record.key.map(|key| key.into_string()),
             )),
@@ -196,7 +199,7 @@ fn bad_rows_cost_themselves_and_a_missing_column_the_file() {
     refused(
         text,
         &by,
-        &[(3, "1 fields"), (4, "3 fields"), (5, "RFC 3339")],
+        &[(3, "1 field(s)"), (4, "3 field(s)"), (5, "RFC 3339")],
     );
     assert_eq!(read(text, &by).last(), Some(&ok("row", Some("E"))));
     refused(
@@ -204,6 +207,148 @@ fn bad_rows_cost_themselves_and_a_missing_column_the_file() {
         &fields("", "symbol", ""),
         &[(1, "no column \"symbol\"")],
     );
+}
+
+#[test]
+fn rows_are_told_by_the_line_they_begin_on() {
+    let by = fields("", "k", "");
+    for end in ["\n", "\r\n"] {
+        for (text, line) in [
+            ("k,v|a,1|b|c,3|", 3),
+            ("k,v|a,1||||b|", 6),
+            ("||k,v|a,1|b", 5),
+            ("k,v|\"a|b|c\",1|b|", 5),
+            ("k,v|a,1|\"b|c\"|", 3),
+            ("k,v|a,1|\"b||\"|", 3),
+        ] {
+            refused(&text.replace('|', end), &by, &[(line, "1 field(s)")]);
+        }
+        refused(
+            &"|k|a||".replace('|', end),
+            &fields("", "x", ""),
+            &[(2, "no column")],
+        );
+    }
+    // Where a buffer ends is no matter.
+    let wide = format!("k,v\r\n{},1\r\nb\r\n", "x".repeat(100_000));
+    refused(&wide, &by, &[(3, "1 field(s)")]);
+    for width in 8_180..8_200 {
+        let text = format!("k,v\r\n{}\r\n\r\na,1\r\n", "x".repeat(width));
+        refused(&text, &by, &[(2, "1 field(s)")]);
+    }
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_told() {
+    let by = fields("", "k", "");
+    for (text, line, good) in [
+        ("k,v\na,\"1\nb,2\nc,3\n", 2, 0),
+        ("k,v\na,1\nb,\"2", 3, 1),
+        ("k,v\r\na,1\r\n\r\nb,\"2\"\"\r\n", 4, 1),
+        ("k,\"v\n", 1, 0),
+        ("\n\"k", 2, 0),
+    ] {
+        refused(text, &by, &[(line, "not closed")]);
+        assert_eq!(read(text, &by).len(), good + 1, "{text:?}");
+    }
+    // None of these opens one.
+    for text in [
+        "k,v\na,5\" disk",
+        "k,v\na,5\" disk\n",
+        "k,v\na,\"1\"",
+        "k,v\na,\"1\"\"\n\"\r\n",
+    ] {
+        assert_eq!(read(text, &by), [ok("row", Some("a"))], "{text:?}");
+    }
+}
+
+#[test]
+fn a_column_that_is_there_twice_cannot_be_named() {
+    let text = "k,v,k\na,1,b\n";
+    refused(text, &fields("", "k", ""), &[(1, "2 columns \"k\"")]);
+    assert_eq!(read(text, &fields("", "v", "")), [ok("row", Some("1"))]);
+}
+
+#[test]
+fn space_alone_is_nothing() {
+    for text in ["", " ", "\n", "  \n\n \r\n\t", "\u{FEFF}", "\u{FEFF}\n"] {
+        assert_eq!(read(text, &Fields::default()), [], "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_not_collected() {
+    let long = "x".repeat(VALUE_BYTES_MAX + 1);
+    let by = fields("", "k", "");
+    for (text, line) in [
+        (
+            format!("{{\"k\":1}}\n{{\"k\":\"{long}\"}}\n{{\"k\":2}}\n"),
+            2,
+        ),
+        (
+            format!("[{{\"k\":1}},\n\n{{\"k\":\"{long}\"}},\n{{\"k\":2}}]"),
+            3,
+        ),
+    ] {
+        let read = read(text, &by);
+        assert_eq!(read[1], Err((line, too_long())));
+        assert_eq!(read[2..], [ok("json", Some("2"))]);
+    }
+    let read = read(format!("k,v\na,1\nb,\"{long}\"\nc,2\n"), &by);
+    assert_eq!(read, [ok("row", Some("a")), Err((3, too_long()))]);
+}
+
+#[test]
+fn what_is_too_deep_costs_itself_also_in_an_array() {
+    let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+    let by = fields("", "k", "");
+    for text in [
+        format!("{{\"k\":1}}\n{deep}\n{{\"k\":2}}\n"),
+        format!("[{{\"k\":1}},\n{deep},\n{{\"k\":2}}]"),
+    ] {
+        refused(&text, &by, &[(2, "nested too deep")]);
+        assert_eq!(read(text, &by)[2..], [ok("json", Some("2"))]);
+    }
+    let brackets = format!("{}\n{{\"k\":2}}\n", "[".repeat(1_000_000));
+    assert_eq!(read(brackets, &by)[1..], [ok("json", Some("2"))]);
+}
+
+#[test]
+fn numbers_that_are_not_kept_exactly_are_no_keys() {
+    let by = fields("", "k", "");
+    for number in ["18446744073709551616", "-9223372036854775809", "1e300"] {
+        let text = format!("{{\"k\":{number}}}");
+        refused(&text, &by, &[(1, "too large to be kept exactly")]);
+    }
+    for number in ["18446744073709551615", "-9223372036854775808", "1.5"] {
+        let text = format!("{{\"k\":{number}}}");
+        assert_eq!(read(text, &by), [ok("json", Some(number))]);
+    }
+    refused("{\"k\":1e400}", &by, &[(1, "out of range")]);
+}
+
+#[test]
+fn a_value_over_many_lines_is_told_what_to_do() {
+    let none = Fields::default();
+    let errors = read("{\n\"k\": 1\n}\n", &none);
+    assert!(matches!(&errors[0], Err((1, reason)) if reason.contains("on one line")));
+}
+
+#[test]
+fn what_is_told_neither_steers_a_terminal_nor_fills_it() {
+    let event = EVENT.replace("\"1.0\"", &format!("[\"{}\"]", "\u{9b}2J".repeat(1_000)));
+    let source = Source {
+        name: "a\x1b[2J".into(),
+        hint: None,
+        origin: Origin::Open(Box::new(Cursor::new(format!("{event}}}")))),
+    };
+    let told: Vec<String> = source
+        .records(&Fields::default())
+        .filter_map(|record| Some(record.err()?.to_string()))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("a\\u{1b}[2J:1: specversion is") && told[0].len() < 600);
+    assert!(told[0].ends_with("...") && !told[0].contains(char::is_control));
 }
 
 #[test]
@@ -225,12 +370,12 @@ fn gzip_is_told_by_its_first_bytes_and_may_have_members() {
     assert!(matches!(cut.last(), Some(Err((_, reason))) if reason.contains("cannot be read")));
 }
 
-/// Hands over one byte at a time.
-struct Drip(Cursor<Vec<u8>>);
+/// Hands over so many bytes at a time.
+struct Drip(Cursor<Vec<u8>>, usize);
 
 impl io::Read for Drip {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let end = buffer.len().min(1);
+        let end = buffer.len().min(self.1);
         self.0.read(&mut buffer[..end])
     }
 }
@@ -242,18 +387,22 @@ fn a_pipe_may_hand_over_single_bytes() {
         .write_all("\u{FEFF} \n{\"k\":1}".as_bytes())
         .expect("memory takes all");
     let packed = packer.finish().expect("memory takes all");
-    for bytes in [packed, b"\n\n {\"k\":1}\n".to_vec()] {
+    for (bytes, line) in [(packed, 2), (b"\n\n {\"k\":1}\n".to_vec(), 3)] {
         let source = Source {
             name: "drip".into(),
             hint: None,
-            raw: Box::new(Drip(Cursor::new(bytes))),
+            origin: Origin::Open(Box::new(Drip(Cursor::new(bytes), 1))),
         };
         let records: Vec<_> = source.records(&fields("", "k", "")).collect();
         let keys: Vec<_> = records
             .iter()
-            .map(|record| record.as_ref().map(|record| record.key.as_deref()))
+            .map(|record| {
+                record
+                    .as_ref()
+                    .map(|(line, record)| (*line, record.key.as_deref()))
+            })
             .collect();
-        assert_eq!(keys, [Ok(Some("1"))]);
+        assert_eq!(keys, [Ok((line, Some("1")))]);
     }
 }
 
@@ -268,5 +417,72 @@ fn the_format_is_told_by_the_name() {
         ("csv", None),
     ] {
         assert_eq!(hint_of(Path::new(name)), kind, "{name}");
+    }
+}
+
+/// Keys with the lines they begin on, read in pieces of so many bytes.
+fn placed(text: &str, piece: usize) -> Vec<(u64, String)> {
+    let source = Source {
+        name: "pieces".into(),
+        hint: None,
+        origin: Origin::Open(Box::new(Drip(Cursor::new(text.into()), piece))),
+    };
+    source
+        .records(&fields("", "k", ""))
+        .map(|record| {
+            let (line, record) = record.expect("a good text");
+            (line, record.key.expect("every record has one").into())
+        })
+        .collect()
+}
+
+proptest! {
+    /// However values are quoted, lines end and buffers are filled, every row is there, on its line.
+    #[test]
+    fn rows_are_found_wherever_they_lie(
+        rows in vec((r#"[a-c",\r\n ]{0,6}[a-c]"#, 0..3_usize), 0..20),
+        end in select(vec!["\n", "\r\n"]),
+        is_ended: bool,
+        piece in 1..40_usize,
+    ) {
+        let mut text = format!("v,k{end}");
+        let mut expected = Vec::new();
+        for (row, (value, blanks)) in rows.iter().enumerate() {
+            text += &end.repeat(*blanks);
+            let line = 1 + text.matches('\n').count() as u64;
+            text += &format!("\"{}\",{row}", value.replace('"', "\"\""));
+            if is_ended || row + 1 < rows.len() {
+                text += end;
+            }
+            expected.push((line, row.to_string()));
+        }
+        prop_assert_eq!(placed(&text, piece), expected);
+    }
+
+    /// However values are laid out, by lines and in arrays, each is there, on its line.
+    #[test]
+    fn values_are_found_wherever_they_lie(
+        batches in vec((1..5_usize, any::<bool>(), r#"[\[\]{},"\\ a]{0,6}"#), 0..12),
+        space in select(vec!["", "\n", " \r\n\n"]),
+        piece in 1..40_usize,
+    ) {
+        let mut text = String::new();
+        let mut expected = Vec::new();
+        for (count, is_array, value) in &batches {
+            for place in 0..*count {
+                text += match (is_array, place) {
+                    (true, 0) => "[",
+                    (true, _) => ",",
+                    (false, _) => "",
+                };
+                text += space;
+                let key = expected.len().to_string();
+                expected.push((1 + text.matches('\n').count() as u64, key.clone()));
+                text += &serde_json::json!({"v": value, "k": key}).to_string();
+                text += if *is_array { space } else { "\n" };
+            }
+            text += if *is_array { "]\n" } else { "" };
+        }
+        prop_assert_eq!(placed(&text, piece), expected);
     }
 }
