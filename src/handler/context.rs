@@ -71,8 +71,9 @@ impl Context<'_> {
         self.is_keyed.then_some(self.head.key_hash)
     }
 
-    /// Whether this is the last event of what the worker took together: the moment to flush what a
-    /// handler collects.
+    /// Whether this is the last event of what the worker took together from one source: the moment to
+    /// flush what a handler collects. The last event may be of a type that the handler is not for, so a
+    /// handler that collects bounds what it holds by count too.
     #[must_use]
     pub fn end_of_batch(&self) -> bool {
         self.end_of_batch

@@ -34,7 +34,7 @@ pub struct ShutdownReport {
     pub waiting: u64,
     /// Workers that had not come back from a handler at the deadline.
     pub stuck_workers: Vec<WorkerId>,
-    /// Whether everything was quiet before the deadline.
+    /// Whether everything was quiet before the deadline, and nothing was abandoned.
     pub in_time: bool,
 }
 
@@ -339,7 +339,7 @@ impl Engine {
                 .iter()
                 .map(|&worker| self.workers[worker].id)
                 .collect(),
-            in_time: in_time && stuck.is_empty(),
+            in_time: in_time && stuck.is_empty() && abandoned.count == 0,
         }
     }
 }

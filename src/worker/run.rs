@@ -354,7 +354,7 @@ impl Worker {
         let batch = Batch::new(&self.port, class, self.batch_ticks);
         let first = self.turn % count;
         let mut taken = 0;
-        let mut goes_on = true;
+        let mut is_ending = false;
         for step in 0..count {
             let lane = &mut lanes[(first + step) % count];
             // PD5: a worker that spills takes nothing new from outside, but must take what another
@@ -370,20 +370,17 @@ impl Worker {
             taken += lane
                 .rx
                 .take(limit - taken, self.fabric.barrier, |slot, is_last| {
-                    let ended = desk.handle(slot, is_last);
-                    if batch.is_over(start, ended) {
-                        goes_on = false;
-                        Flow::Stop
-                    } else {
-                        Flow::Next
-                    }
+                    let ends_here = is_ending;
+                    let ended = desk.handle(slot, is_last || ends_here);
+                    is_ending = ends_here || batch.is_over(start, ended);
+                    if ends_here { Flow::Stop } else { Flow::Next }
                 });
             close(&mut self.desk);
-            if taken >= limit || !goes_on {
+            if taken >= limit || is_ending {
                 break;
             }
         }
-        (taken, goes_on)
+        (taken, !is_ending)
     }
 
     fn take_inbox(&mut self, class: Class, limit: usize) -> (usize, bool) {
@@ -459,20 +456,21 @@ impl Worker {
         let batch = Batch::new(&port, class, self.batch_ticks);
         let start = open(&mut self.desk, class);
         let mut taken = 0;
-        let mut goes_on = true;
+        let mut is_ending = false;
         while taken < limit
             && let Some(mut slot) = pop(&mut self.desk)
         {
             taken += 1;
-            let is_last = taken == limit || is_empty();
+            let ends_here = is_ending;
+            let is_last = ends_here || taken == limit || is_empty();
             let ended = self.desk.handle(&mut slot, is_last);
-            if batch.is_over(start, ended) {
-                goes_on = false;
+            is_ending = ends_here || batch.is_over(start, ended);
+            if ends_here {
                 break;
             }
         }
         close(&mut self.desk);
-        (taken, goes_on)
+        (taken, !is_ending)
     }
 
     #[cold]
@@ -587,7 +585,7 @@ impl Worker {
     }
 }
 
-/// What ends a batch early.
+/// What ends a batch early: with the event behind the one in hand, as that one is told that it is the last.
 struct Batch<'a> {
     port: &'a WorkerPort,
     ticks: u64,

@@ -105,8 +105,8 @@ fn pd3_something_critical_ends_a_batch_of_a_lower_class() {
     critical.sort_unstable();
     assert_eq!(
         critical,
-        [6, 7],
-        "the handler's own and the one from outside, right behind the event in hand"
+        [7, 8],
+        "the handler's own and the one from outside, behind the event that was told to be the last"
     );
 }
 
@@ -120,8 +120,11 @@ fn pd3_a_batch_of_a_lower_class_ends_with_its_time() {
         .build()
         .unwrap();
     let hand_inside = hand.clone();
+    let ends: Log<bool> = Log::default();
+    let log = ends.clone();
     system
-        .subscribe(move |_: &Numbered, _| {
+        .subscribe(move |_: &Numbered, context: &mut Context<'_>| {
+            log.add(context.end_of_batch());
             hand_inside.advance(std::time::Duration::from_micros(9));
         })
         .unwrap();
@@ -132,8 +135,17 @@ fn pd3_a_batch_of_a_lower_class_ends_with_its_time() {
     let mut poller = system.poller("default").unwrap();
     assert_eq!(
         poller.poll(1),
-        ringbolt::Polled::Events(3),
-        "20 us are over during the third of 9 us"
+        ringbolt::Polled::Events(4),
+        "20 us are over during the third of 9 us, so the fourth is the last"
+    );
+    while poller.poll(1) != ringbolt::Polled::Events(0) {}
+    let ends = ends.all();
+    assert_eq!(
+        ends,
+        [
+            false, false, false, true, false, false, false, true, false, true
+        ],
+        "each batch says which event is its last"
     );
 }
 
