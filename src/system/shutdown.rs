@@ -147,6 +147,12 @@ fn refuse_on_worker() -> Result<(), Error> {
     Ok(())
 }
 
+/// A worker that has done nothing for so long past the deadline is taken for stuck.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
+
+/// What a worker is at, how many events it has taken, and how many abandoned.
+type Progress = (Phase, u64, u64);
+
 impl Engine {
     pub(crate) fn shutdown(&self, limit: Duration) -> Result<Arc<ShutdownReport>, Error> {
         refuse_on_worker()?;
@@ -224,21 +230,30 @@ impl Engine {
         for &worker in &manned {
             self.send(worker, Letter::Stop(Arc::clone(&answer)));
         }
-        // A worker that is not in a handler answers at once; one that is had its time. A little grace
-        // for those that are about to return.
-        let grace = clock::deadline(Duration::from_millis(if in_time { 10_000 } else { 100 }));
-        let until = match (deadline, grace) {
-            (Some(deadline), Some(grace)) => Some(deadline.max(grace)),
-            (None, _) => None,
-            (deadline, None) => deadline,
-        };
-        let all_answered = answer.wait_until(until);
+        // A worker that is not in a handler answers soon; one that is had its time, and is waited for only
+        // while it moves on. Without a deadline it is waited for in any case.
+        while !answer.wait_until(deadline) {
+            let before = self.progress(&manned);
+            if answer.wait_until(clock::deadline(STUCK_AFTER)) {
+                break;
+            }
+            let is_moving = |(&worker, before): (&usize, &Progress)| {
+                let (phase, ..) = before;
+                let has_letter_to_read = matches!(phase, Phase::Polling | Phase::Parked)
+                    && !self.pools[usize::from(self.workers[worker].id.pool)].is_polled;
+                *phase != Phase::Stopped
+                    && (has_letter_to_read || self.progress(&[worker])[0] != *before)
+            };
+            if !manned.iter().zip(&before).any(is_moving) {
+                break;
+            }
+        }
         for pool in 0..self.pools.len() {
             if self.pools[pool].is_polled && self.pools[pool].poller.lock().is_none() {
                 self.abandon_unmanned(pool);
             }
         }
-        let stuck: Vec<usize> = if all_answered {
+        let stuck: Vec<usize> = if answer.is_complete() {
             Vec::new()
         } else {
             manned
@@ -257,7 +272,15 @@ impl Engine {
         for shared in alive {
             shared.forget_recipe();
         }
-        self.stopping.finish(self.final_report(&stuck, in_time));
+        // A stuck worker may move on while its numbers are read: then they are read again.
+        let report = loop {
+            let before = self.progress(&stuck);
+            let report = self.final_report(&stuck, in_time);
+            if self.progress(&stuck) == before {
+                break report;
+            }
+        };
+        self.stopping.finish(report);
         if let Some(observer) = &self.stop_observer {
             // An observer's panic is its own; nothing follows from it.
             let _ = contain(|| observer(&self.stopping.wait()));
@@ -302,6 +325,17 @@ impl Engine {
             }
         }
         true
+    }
+
+    fn progress(&self, workers: &[usize]) -> Vec<Progress> {
+        workers
+            .iter()
+            .map(|&worker| {
+                let worker = &self.workers[worker];
+                let abandoned = worker.abandoned.lock().count;
+                (worker.phase(), worker.taken(), abandoned)
+            })
+            .collect()
     }
 
     fn final_report(&self, stuck: &[usize], in_time: bool) -> ShutdownReport {

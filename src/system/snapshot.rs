@@ -141,7 +141,7 @@ impl Engine {
                     pool: self.fabric.pools[usize::from(worker.id.pool)].name.clone(),
                     worker: worker.id.index,
                     state: match worker.phase() {
-                        Phase::Polling => WorkerState::Running,
+                        Phase::Polling | Phase::Ending => WorkerState::Running,
                         Phase::InBatch => WorkerState::InHandler,
                         Phase::Parked => WorkerState::Parked,
                         Phase::Stopped => WorkerState::Stopped,

@@ -542,6 +542,7 @@ impl Worker {
         }
         let barrier = self.fabric.barrier;
         let desk = &mut self.desk;
+        desk.shared.set_phase(Phase::Ending);
         for class in Class::ALL {
             for lane in &mut self.lanes[class.index()] {
                 while lane.rx.has_waiting() {

@@ -54,6 +54,8 @@ pub(crate) enum Phase {
     Parked = 2,
     /// Done for good, or a polled worker without a poller.
     Stopped = 3,
+    /// Told to stop: abandoning what is left, dropping its handlers.
+    Ending = 4,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl WorkerShared {
             0 => Phase::Polling,
             1 => Phase::InBatch,
             2 => Phase::Parked,
+            4 => Phase::Ending,
             _ => Phase::Stopped,
         }
     }
