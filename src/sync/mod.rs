@@ -35,12 +35,9 @@ pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::hint::spin_loop;
+/// An `Arc` whose last drop the models watch: whoever drops the value sees what all owners did to it.
+pub(crate) use std::sync::Arc as WatchedArc;
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
-
-/// The ring inside a lane: rtrb, with what is assumed of it written down in `lane/README.md`.
-pub(crate) mod ring {
-    pub(crate) use rtrb::{Consumer, Producer, RingBuffer};
-}
 
 /// Atomic words.
 pub(crate) mod atomic {
