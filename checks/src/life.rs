@@ -7,6 +7,7 @@
 use crate::book::Book;
 use crate::history::{History, Publish, Watched, Way};
 use crate::item::{Id, Item, Plain, Wide};
+use crate::known;
 use crate::random::Random;
 use crate::settings::{Settings, Stop};
 use crate::watch::{Own, Post, Watch};
@@ -17,6 +18,7 @@ use ringbolt::{
     Admission, Class, Context, EventSystem, Failure, Handle, Options, Polled, Publisher, Receipt,
     Subscription,
 };
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -36,7 +38,7 @@ pub struct Wish {
     pub length: Duration,
     /// Keep the whole history.
     pub is_recorded: bool,
-    /// Most events; 0: no bound.
+    /// Stops early, after so many events; 0: never.
     pub events_max: u32,
     /// Plant the fault that `stress` has to find.
     pub races: bool,
@@ -107,7 +109,7 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
 
     let born = Instant::now();
     while born.elapsed() < wish.length && !life.is_full() {
-        sleep(Duration::from_millis(5).min(wish.length));
+        sleep(Duration::from_millis(2).min(wish.length));
         watchdog.says("a life goes on");
     }
     watchdog.says(format!("stops {:?}", settings.stop));
@@ -118,7 +120,7 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
         Stop::Cut => life.stop(&system, Duration::ZERO),
         Stop::FromHandler => {
             first.ask_to_stop();
-            // In case no event comes any more, as when the bound is reached.
+            // In case no event comes to that handler any more.
             sleep(Duration::from_millis(50));
             life.stop(&system, LONG);
         }
@@ -213,8 +215,11 @@ impl Life {
 
     /// Polls the polled pool until the engine has stopped.
     fn poll(&self, handle: Handle, mut random: Random) {
-        let Ok(mut poller) = handle.poller("polled") else {
-            return self.book.wrong("the poller was refused");
+        let mut poller = match handle.poller("polled") {
+            Ok(poller) => poller,
+            // A life may be over before it has begun.
+            Err(error) if error.is_closed() => return,
+            Err(error) => return self.book.wrong(format!("poller: {error}")),
         };
         loop {
             match poller.poll(1 + random.below(4) as usize) {
@@ -265,30 +270,27 @@ impl Life {
 
     /// Looks at live reports: never more ended than begun, never backwards (OB1, PD8).
     fn look(&self, handle: Handle, mut random: Random) {
-        let mut last = DeliveryCounts::default();
+        // By subscription; under 0, which is nobody's number, all together.
+        let mut last: HashMap<u64, DeliveryCounts> = HashMap::new();
         while !self.is_over.load(Ordering::Acquire) {
-            let now = handle.report().totals;
-            if now.ended() > now.admitted {
-                self.book.wrong(format!("PD8: a live report has {now:?}"));
+            let report = handle.report();
+            let each = report.subscriptions.iter().map(|one| (one.id, one.counts));
+            for (id, now) in each.chain([(0, report.totals)]) {
+                if now.ended() > now.admitted {
+                    self.book
+                        .wrong(format!("PD8: a live report has {now:?} of {id}"));
+                }
+                let before = last.insert(id, now).unwrap_or_default();
+                let runs_back = figures(&before)
+                    .iter()
+                    .zip(figures(&now))
+                    .any(|(before, now)| *before > now);
+                if runs_back && (id != 0 || !known::TOTALS_RUN_BACKWARDS) {
+                    self.book
+                        .wrong(format!("OB1: {now:?} of {id} came after {before:?}"));
+                }
             }
-            let figures = |counts: &DeliveryCounts| {
-                [
-                    counts.admitted,
-                    counts.handled,
-                    counts.failed,
-                    counts.skipped,
-                    counts.withdrawn,
-                    counts.abandoned,
-                ]
-            };
-            if figures(&last)
-                .iter()
-                .zip(figures(&now))
-                .any(|(last, now)| *last > now)
-            {
-                self.book.wrong(format!("OB1: {now:?} came after {last:?}"));
-            }
-            last = now;
+            last.retain(|id, _| *id == 0 || report.subscriptions.iter().any(|one| one.id == *id));
             sleep(Duration::from_micros(random.below(4_000)));
         }
     }
@@ -296,7 +298,7 @@ impl Life {
     /// One publisher after the other until the engine closes.
     fn publish(&self, handle: Handle, mut random: Random) {
         let mut records = Vec::new();
-        while !self.is_over.load(Ordering::Acquire) && !self.is_full() {
+        while !self.is_over.load(Ordering::Acquire) {
             let mut turn = Turn {
                 life: self,
                 handle: &handle,
@@ -385,6 +387,18 @@ impl Life {
     }
 }
 
+/// What may only rise.
+fn figures(counts: &DeliveryCounts) -> [u64; 6] {
+    [
+        counts.admitted,
+        counts.handled,
+        counts.failed,
+        counts.skipped,
+        counts.withdrawn,
+        counts.abandoned,
+    ]
+}
+
 fn try_subscribe<const KIND: usize, const WORDS: usize>(
     handle: &Handle,
     watch: &Arc<Watch>,
@@ -429,7 +443,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// `false` once the engine has closed.
     fn publish_all(&mut self, count: u32, random: &mut Random) -> bool {
-        while self.number < count && !self.life.is_full() {
+        while self.number < count {
             let is_open = if random.percent(25) {
                 self.publish_some::<1, 12>(random)
             } else {

@@ -11,6 +11,7 @@ use checks::memory::resident_bytes;
 use checks::random::Random;
 use checks::settings::Settings;
 use checks::watchdog::Watchdog;
+use std::hint::black_box;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 /// Longest and shortest life.
 const LENGTHS_MS: [u64; 5] = [5, 100, 400, 1_000, 3_000];
 /// Growth that is not the engine's: the allocator's arenas, which come with threads and stay.
-const GROWTH_BYTES_MAX: u64 = 16 << 20;
+const GROWTH_BYTES_MAX: u64 = 8 << 20;
 /// What the planted leak keeps of each life.
-const LEAK_BYTES: usize = 4 << 20;
+const LEAK_BYTES: usize = 32 << 20;
 
 fn main() -> ExitCode {
     let arguments = Arguments::read(&["minutes", "seed", "plant"]);
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         if fault == "leak" {
-            std::mem::forget(vec![1_u8; LEAK_BYTES]);
+            std::mem::forget(black_box(vec![1_u8; LEAK_BYTES]));
         }
         tally.look(born.elapsed() > end / 2);
         tally.show(born.elapsed(), end);
