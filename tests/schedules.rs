@@ -12,11 +12,14 @@ use ringbolt::{
 use std::collections::HashMap;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 /// Nothing takes this long unless it hangs.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
+/// Most children of one event.
+const CHILDREN_MAX: u32 = 3;
 /// Children get the numbers behind those of their parents.
 const CHILDREN: u32 = 1 << 20;
 
@@ -60,8 +63,9 @@ struct Schedule {
     spill_max: usize,
     wait: Wait,
     wake: Wake,
-    /// Handlers answer every so many events with one of their own; 0: never.
+    /// Handlers answer every so many events with some of their own; 0: never.
     child_every: u32,
+    children: u32,
     panic_percent: u64,
     stop: Stop,
 }
@@ -110,14 +114,14 @@ fn schedules() -> impl Strategy<Value = Schedule> {
     let rest = (
         wait,
         prop_oneof![Just(Wake::Auto), Just(Wake::Fence)],
-        0_u32..4,
+        (0_u32..4, 1..=CHILDREN_MAX),
         prop_oneof![Just(0_u64), Just(5)],
         stop,
     );
     (engine, sizes, rest).prop_map(|(engine, sizes, rest)| {
         let (workers, second, publishers, events, keys, unkeyed_percent) = engine;
         let (lane_capacity, inbox_capacity, batch_max, starvation_limit, spill_max) = sizes;
-        let (wait, wake, child_every, panic_percent, mut stop) = rest;
+        let (wait, wake, (child_every, children), panic_percent, mut stop) = rest;
         if second != Second::None
             && child_every > 0
             && let Stop::Early { at_once, .. } = &mut stop
@@ -141,6 +145,7 @@ fn schedules() -> impl Strategy<Value = Schedule> {
             wait,
             wake,
             child_every,
+            children,
             panic_percent,
             stop,
         }
@@ -239,7 +244,9 @@ impl Schedule {
             && item.number.is_multiple_of(self.child_every)
             && item.publisher < CHILDREN
         {
-            self.publish_child(item, context);
+            for _ in 0..self.children {
+                self.publish_child(item, context);
+            }
         }
         match mix(u64::from(item.place) + 7) % 100 {
             drawn if drawn < self.panic_percent => panic_any("injected"),
@@ -416,6 +423,7 @@ fn subscribe(system: &EventSystem, schedule: &Schedule) -> Vec<Subscription> {
 
 fn check(schedule: &Schedule) {
     quiet_injected_panics();
+    let _watch = Watch::begin(schedule);
     let mut builder = EventSystem::builder()
         .workers(schedule.workers)
         .lane_capacity(schedule.lane_capacity)
@@ -433,7 +441,9 @@ fn check(schedule: &Schedule) {
     let system = builder.build().unwrap();
     let parents = schedule.publishers.len() * schedule.events as usize;
     let ledger = Arc::new(Ledger {
-        drops: (0..2 * parents).map(|_| AtomicU8::new(0)).collect(),
+        drops: (0..(1 + CHILDREN_MAX as usize) * parents)
+            .map(|_| AtomicU8::new(0))
+            .collect(),
         ..Ledger::default()
     });
     let subscriptions = subscribe(&system, schedule);
@@ -517,6 +527,30 @@ fn check(schedule: &Schedule) {
         ledger.made.load(Ordering::Relaxed),
         "dropped once each"
     );
+}
+
+/// Ends the process with the schedule's text if a case hangs: a publisher that nobody wakes would wait for
+/// ever, and its thread could not be given up.
+struct Watch(#[allow(dead_code, reason = "its end is the message")] Sender<()>);
+
+impl Watch {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a thread of the test's, not of the engine's"
+    )]
+    fn begin(schedule: &Schedule) -> Self {
+        let (sender, receiver) = channel();
+        let text = format!("hangs: {schedule:#?}");
+        std::thread::Builder::new()
+            .spawn(move || {
+                if receiver.recv_timeout(2 * LONG) == Err(RecvTimeoutError::Timeout) {
+                    eprintln!("{text}");
+                    std::process::abort();
+                }
+            })
+            .unwrap();
+        Self(sender)
+    }
 }
 
 /// Panics that a schedule wants are not printed.

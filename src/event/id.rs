@@ -6,6 +6,7 @@
 //! does not repeat before 2^48 rounds. So two events of one process never share their lower 74 bits,
 //! and two processes share them only if 48 random bits, the counter and the millisecond all agree.
 
+use super::key::mix;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::clock::Clock;
 use serde::{Serialize, Serializer};
@@ -94,7 +95,23 @@ pub(crate) struct SequenceLease {
     end: u64,
 }
 
+/// Whether the event of this sequence number is among those whose latency is measured when stamps are
+/// sampled: one in 8, scattered as by chance, known to publisher and worker without a mark.
+#[inline(always)]
+pub(crate) fn is_sampled(sequence: u64) -> bool {
+    mix(sequence) >> 61 == 0
+}
+
 impl SequenceLease {
+    /// What [`next`](Self::next) will answer.
+    #[inline(always)]
+    pub(crate) fn peek(&mut self) -> u64 {
+        if self.next == self.end {
+            self.renew();
+        }
+        self.next
+    }
+
     /// The next number; leases a new block every thousand or so.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> u64 {
@@ -138,6 +155,30 @@ mod tests {
             for counter in [0, 1, (1 << COUNTER_BITS) - 1] {
                 let id = EventId::derive(&clock, stamp, (round << COUNTER_BITS) | counter);
                 assert!(seen.insert(id), "{id} came twice");
+            }
+        }
+    }
+
+    #[test]
+    fn one_event_in_eight_is_sampled_and_no_pattern_shows() {
+        let sampled: Vec<u64> = (0..80_000).filter(|&number| is_sampled(number)).collect();
+        assert!(
+            (9_500..10_500).contains(&sampled.len()),
+            "{}",
+            sampled.len()
+        );
+        // Whatever the period of a flow, each of its phases has its share.
+        for period in [2, 3, 8, 64, 100] {
+            for phase in 0..period {
+                let count = sampled
+                    .iter()
+                    .filter(|&&number| number % period == phase)
+                    .count();
+                let fair = 10_000 / period as usize;
+                assert!(
+                    count.abs_diff(fair) < fair / 2 + 30,
+                    "{phase} of {period}: {count}"
+                );
             }
         }
     }

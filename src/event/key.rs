@@ -37,7 +37,7 @@ impl Key<'_> {
 /// A full-width mix of one number (the finaliser of splitmix64, by Sebastiano Vigna): every bit of the
 /// key reaches the upper bits, which pick the worker.
 #[inline(always)]
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

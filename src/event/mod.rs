@@ -19,7 +19,7 @@ pub(crate) use descriptor::{Descriptor, EventType, descriptor_at};
 pub use extras::Metadata;
 pub(crate) use extras::{Extras, Settle};
 pub use id::EventId;
-pub(crate) use id::SequenceLease;
+pub(crate) use id::{SequenceLease, is_sampled};
 pub use key::{AsKey, Key};
 pub(crate) use payload::{Head, Payload, Slot, Wide, contain, panic_message};
 

@@ -187,15 +187,18 @@ pub enum StampsKind {
     /// the end of the group, an upper bound.
     #[default]
     Adaptive,
+    /// For one event in 8, picked as by chance; the others have no times.
+    Sampled,
 }
 
 impl StampsKind {
-    /// The name in reports: `each`, `adaptive`.
+    /// The name in reports: `each`, `adaptive`, `sampled`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Each => "each",
             Self::Adaptive => "adaptive",
+            Self::Sampled => "sampled",
         }
     }
 }
@@ -266,6 +269,7 @@ impl Report {
         let totals = &self.totals;
         let stamps = match self.stamps {
             StampsKind::Each => "each event",
+            StampsKind::Sampled => "sampled (one event in 8, at random)",
             StampsKind::Adaptive => {
                 "adaptive (short handlers: end to end runs to the end of a group of at most 8)"
             }

@@ -11,7 +11,7 @@ use super::tracked::Tracker;
 use super::{
     Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread,
 };
-use crate::event::{Class, Event, EventType, Head, SequenceLease, Settle, Slot};
+use crate::event::{Class, Event, EventType, Head, SequenceLease, Settle, Slot, is_sampled};
 use crate::lane::{CLASS_COUNT, GateState, LaneTx, lane};
 use crate::route::{Attached, Control, Fabric, PublisherState, WorkerPort, pick};
 use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, spin_loop, thread};
@@ -219,6 +219,8 @@ pub struct Publisher {
     lease: SequenceLease,
     class: Class,
     admission: Admission,
+    /// The last stamp, for events that are not picked to be timed.
+    stamp: u64,
     /// For events without a key: the present worker, by pool, and how many more it gets.
     runs: Box<[Run]>,
 }
@@ -250,9 +252,20 @@ impl Publisher {
             lease: SequenceLease::default(),
             class: Class::default(),
             admission: Admission::default(),
+            stamp: fabric.clock.raw(),
             state,
             fabric,
         }
+    }
+
+    /// The stamp of the event that is published next.
+    #[inline(always)]
+    fn next_stamp(&mut self) -> u64 {
+        if self.fabric.is_sampled && !is_sampled(self.lease.peek()) {
+            return self.stamp;
+        }
+        self.stamp = self.fabric.clock.raw();
+        self.stamp
     }
 
     /// The class of events about which nothing else is said; normal at first.
@@ -275,7 +288,7 @@ impl Publisher {
     /// If the event's `key` does; nothing is published then.
     #[inline]
     pub fn publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
-        let stamp = self.fabric.clock.raw();
+        let stamp = self.next_stamp();
         match self.publish_fast(event, stamp) {
             Ok(()) => Ok(()),
             Err(event) => self.publish_slow(event, stamp),
@@ -336,7 +349,7 @@ impl Publisher {
     /// # Errors
     /// As [`publish`](Self::publish), without waiting.
     pub fn try_publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
-        let stamp = self.fabric.clock.raw();
+        let stamp = self.next_stamp();
         match self.publish_fast(event, stamp) {
             Ok(()) => Ok(()),
             Err(event) => {

@@ -373,6 +373,7 @@ impl Builder {
             ports: (0..first)
                 .map(|_| Arc::new(WorkerPort::new(self.inbox_capacity)))
                 .collect(),
+            is_sampled: self.stamps == Stamps::Sampled,
             lane_capacity: self.lane_capacity,
             inbox_capacity: self.inbox_capacity,
             spill_max: self.spill_max,

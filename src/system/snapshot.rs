@@ -154,6 +154,7 @@ impl Engine {
             stamps: match self.stamps {
                 Stamps::Adaptive => StampsKind::Adaptive,
                 Stamps::Each => StampsKind::Each,
+                Stamps::Sampled => StampsKind::Sampled,
             },
             wake: match (self.fabric.has_bell, self.fabric.barrier) {
                 (false, _) => WakeKind::Spin,

@@ -4,7 +4,7 @@
 
 use super::Stamps;
 use super::shared::WorkerShared;
-use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, panic_message};
+use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sampled, panic_message};
 use crate::handler::{Bench, BenchSub, Context, WorkerId, id_of};
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::{Cause, WorkerOut};
@@ -59,6 +59,9 @@ pub(crate) struct Desk {
 /// Events that share their stamps.
 struct Group {
     stamps_each: bool,
+    is_sampled: bool,
+    /// Events since the last that was noted as taken, where only some are timed.
+    untimed: u64,
     /// Events until the next stamp: 1 where each is stamped, or for now, as handlers are long.
     size: usize,
     short_run: u32,
@@ -87,6 +90,8 @@ impl Desk {
             observer,
             group: Group {
                 stamps_each: stamps == Stamps::Each,
+                is_sampled: stamps == Stamps::Sampled,
+                untimed: 0,
                 size: if stamps == Stamps::Each { 1 } else { GROUP_MAX },
                 short_run: 0,
                 class: Class::Normal,
@@ -110,6 +115,9 @@ impl Desk {
     /// Handles one event; the stamp of the group's end, if a group ended with it.
     #[inline(always)]
     pub(crate) fn handle(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+        if self.group.is_sampled {
+            return self.handle_sampled(slot, is_last);
+        }
         self.dispatch(slot, is_last);
         let group = &mut self.group;
         group.published[group.count] = slot.head().stamp;
@@ -118,6 +126,37 @@ impl Desk {
             Some(self.end_group())
         } else {
             None
+        }
+    }
+
+    /// Only an event that was picked is timed, from a stamp of its own on both sides of it.
+    #[inline(always)]
+    fn handle_sampled(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+        let is_picked = is_sampled(slot.head().sequence);
+        if is_picked {
+            self.drop_group();
+            self.group.start = self.clock.raw();
+        }
+        self.group.published[0] = slot.head().stamp;
+        self.dispatch(slot, is_last);
+        self.group.untimed += 1;
+        if !is_picked {
+            return None;
+        }
+        self.group.count = 1;
+        Some(self.end_group())
+    }
+
+    /// Forgets calls that were not timed.
+    fn drop_group(&mut self) {
+        let Self { bench, group, .. } = self;
+        for index in group.touched.drain(..) {
+            bench.sub(index).group_calls = 0;
+        }
+        group.calls = 0;
+        if group.untimed > 0 {
+            self.shared.note_taken(group.untimed);
+            group.untimed = 0;
         }
     }
 
@@ -243,6 +282,10 @@ impl Desk {
 
     /// Ends the group, if one is open: stamps, records, and decides how the next is stamped.
     pub(crate) fn end_group(&mut self) -> u64 {
+        if self.group.is_sampled && self.group.count == 0 {
+            self.drop_group();
+            return self.group.start;
+        }
         let group = &mut self.group;
         let now = self.clock.raw();
         if group.count == 0 {
@@ -267,9 +310,15 @@ impl Desk {
             }
         });
         self.shared.note_recorded(now);
-        self.shared.note_taken(count);
+        self.shared.note_taken(if group.is_sampled {
+            std::mem::take(&mut group.untimed)
+        } else {
+            count
+        });
         let mean_ns = elapsed_ns / count;
-        if mean_ns > GROUP_MEAN_NS_MAX {
+        if group.is_sampled {
+            // One by one, whatever the handlers take.
+        } else if mean_ns > GROUP_MEAN_NS_MAX {
             group.size = 1;
             group.short_run = 0;
         } else if group.size == 1 && !group.stamps_each {

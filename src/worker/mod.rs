@@ -22,4 +22,8 @@ pub enum Stamps {
     Adaptive,
     /// A stamp for each event.
     Each,
+    /// One event in 8, picked as by chance, is stamped at both ends; the others are counted and not
+    /// timed. Percentiles stay sound at the counts of a busy engine, and the processor's clock is hardly
+    /// read. The id of an event that was not picked carries the time of its publisher's last stamp.
+    Sampled,
 }

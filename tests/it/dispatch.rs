@@ -541,6 +541,44 @@ fn ob2_histograms_are_read_while_running_parked_and_stuck() {
 }
 
 #[test]
+fn ob2_sampled_stamps_time_one_event_in_eight_and_say_so() {
+    let system = EventSystem::builder()
+        .workers(1)
+        .stamps(ringbolt::Stamps::Sampled)
+        .build()
+        .unwrap();
+    let ids: Log<ringbolt::EventId> = Log::default();
+    let log = ids.clone();
+    let subscription = system
+        .subscribe(move |_: &Numbered, context: &mut Context<'_>| log.add(context.id()))
+        .unwrap();
+    let mut publisher = system.publisher();
+    for number in 0..20_000 {
+        publisher.publish(numbered(number % 7, number)).unwrap();
+    }
+    publisher
+        .publish_batch((0..20_000).map(|number| numbered(number % 7, number)))
+        .unwrap();
+    finish(&system);
+    let report = system.report();
+    assert_eq!(subscription.counts().handled, 40_000, "all are counted");
+    assert_eq!(report.workers[0].taken, 40_000);
+    let timed = report.end_to_end.count();
+    assert!((4_500..5_500).contains(&timed), "{timed} of 40,000");
+    assert_eq!(report.queue_wait.count(), timed);
+    assert_eq!(report.handler.count(), timed);
+    assert_eq!(report.stamps.name(), "sampled");
+    assert!(
+        report
+            .to_text()
+            .contains("sampled (one event in 8, at random)")
+    );
+    // Ids of one publisher differ and rise, also where the time in them stands still.
+    let ids = ids.all();
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
 fn a_slow_pool_holds_up_nobody_else() {
     let system = EventSystem::builder()
         .workers(1)

@@ -15,16 +15,16 @@ mod world;
 use std::cell::Cell;
 
 /// Runs of a plain test; some seconds.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 
 /// Seeds that once failed, and what they found: while a name is in `known.rs`, the run keeps clear of it.
 const ONCE_FAILED: &[(u64, &str)] = &[
-    (0, "SPILL_ABANDONED_FOR_THE_WRONG_POOL"),
-    (17, "INBOX_ORDER_BETWEEN_SPILLS"),
+    (7, "FOR_NOBODY_WHILE_DRAINING"),
     (20, "FOR_NOBODY_WHILE_DRAINING"),
+    (27, "INBOX_ORDER_BETWEEN_SPILLS"),
     (70, "INBOX_ORDER_BETWEEN_SPILLS"),
-    (87, "SPILL_ABANDONED_FOR_THE_WRONG_POOL"),
-    (27, "FOR_NOBODY_WHILE_DRAINING"),
+    (90, "SPILL_ABANDONED_FOR_THE_WRONG_POOL"),
+    (111, "SPILL_ABANDONED_FOR_THE_WRONG_POOL"),
 ];
 
 thread_local! {

@@ -304,6 +304,27 @@ impl World {
         }
     }
 
+    /// A handler that runs another pool's worker in the middle of its own batch: before, it publishes more
+    /// than fits, and behind, when there is room again, one more of the same. What it spilled goes first (PD2, PD5).
+    fn overflow(self: &Arc<Self>, random: &mut Random, context: &mut Context<'_>, pool: usize) {
+        let plan = self.plan(random, CONTEXT + pool as u32, 0);
+        for _ in 0..self.setup.lane_capacity + 1 {
+            let plan = plan.clone();
+            with_kind!(
+                plan.kind,
+                publish(self, &mut Way::Context(context), random, plan)
+            );
+        }
+        for other in 0..self.setup.pools {
+            self.say(|| format!("    polls {other}"));
+            poll(other, 1);
+        }
+        with_kind!(
+            plan.kind,
+            publish(self, &mut Way::Context(context), random, plan)
+        );
+    }
+
     /// A batch of one kind, from outside.
     pub(crate) fn publish_many(self: &Arc<Self>, random: &mut Random) {
         let place = random.below(self.publishers.len());
@@ -342,13 +363,7 @@ impl World {
                 }
             }
             if random.percent(4) {
-                // A handler that runs another pool's worker, in the middle of its own batch.
-                let other = random.below(self.setup.pools);
-                self.say(|| format!("    polls {other}"));
-                poll(other, 1);
-                if plan.hops > 0 {
-                    self.publish_child(&mut random, context, pool, plan.hops - 1);
-                }
+                self.overflow(&mut random, context, pool);
             }
             if random.percent(1) {
                 self.withdraw(&mut random, true);
