@@ -54,7 +54,7 @@ impl Stamps {
         match self {
             Self::Adaptive => Some(ringbolt::Stamps::Adaptive),
             Self::Each => Some(ringbolt::Stamps::Each),
-            Self::Sampled => None,
+            Self::Sampled => Some(ringbolt::Stamps::Sampled),
         }
     }
 }
