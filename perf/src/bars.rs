@@ -51,7 +51,7 @@ pub(crate) enum Side {
 /// One claim.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bar {
-    topic: Topic,
+    pub(crate) topic: Topic,
     /// The name of the measure.
     pub(crate) measure: &'static str,
     what: &'static str,

@@ -7,6 +7,7 @@ mod bars;
 mod compare;
 mod effort;
 mod findings;
+mod latency;
 mod load;
 mod machine;
 mod progress;
@@ -37,6 +38,8 @@ struct Arguments {
 enum Command {
     /// Throughput: what an event costs, all publishers going as fast as they can
     Compare(Measuring),
+    /// Latency: from the intended time of an event to the start of its handler, and waking sleepers
+    Latency(Measuring),
 }
 
 /// How long to measure, and how to say the result.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match &command {
         Command::Compare(measuring) => answer(measuring, compare::run),
+        Command::Latency(measuring) => answer(measuring, latency::run),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");

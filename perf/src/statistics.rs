@@ -1,7 +1,8 @@
-//! Rounds and what is read from them: medians, extremes, ratios.
+//! Rounds and what is read from them: medians, extremes, ratios, percentiles.
 //!
-//! A ratio of throughputs is our median by the peer's fastest round, which is the peer's best case and not
-//! ours.
+//! A ratio is formed in one of two ways. Of throughputs: our median by the peer's fastest round, which is the
+//! peer's best case and not ours. Of latencies, whose tails belong to the machine's moods: round by round
+//! against the peer's neighbour in time, and the median of these.
 
 use crate::progress::Progress;
 
@@ -31,6 +32,11 @@ impl Rounds {
     pub(crate) fn ratio_to_fastest(&self, peer: &Self) -> f64 {
         self.median() / peer.min()
     }
+
+    /// Each of our rounds by the peer's of the same number.
+    pub(crate) fn pairwise(&self, peer: &Self) -> Self {
+        Self(self.0.iter().zip(&peer.0).map(|(a, b)| a / b).collect())
+    }
 }
 
 impl FromIterator<f64> for Rounds {
@@ -49,6 +55,17 @@ fn median(values: &[f64]) -> f64 {
         count if count.is_multiple_of(2) => f64::midpoint(sorted[middle - 1], sorted[middle]),
         _ => sorted[middle],
     }
+}
+
+/// The smallest value that at least so many in a hundred do not pass (nearest rank); 0 of nothing.
+pub(crate) fn percentile(sorted: &[u64], percent: f64) -> u64 {
+    debug_assert!(
+        sorted.is_sorted(),
+        "percentiles are read from sorted values"
+    );
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    let index = rank.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or_default()
 }
 
 /// Runs so many series in rounds, so that a slow minute of the machine falls on all of them; each round
@@ -90,6 +107,27 @@ mod tests {
     fn a_ratio_is_our_median_by_the_fastest_round_of_the_peer() {
         let ours = rounds(&[10.0, 30.0, 20.0]);
         assert_eq!(ours.ratio_to_fastest(&rounds(&[100.0, 25.0, 50.0])), 0.8);
+    }
+
+    #[test]
+    fn pairwise_ratios_compare_neighbours_in_time() {
+        // The machine was slow in the second round, for both.
+        let ours = rounds(&[1.0, 100.0, 2.0]);
+        let theirs = rounds(&[2.0, 400.0, 2.0]);
+        let ratios = ours.pairwise(&theirs);
+        assert_eq!(ratios, rounds(&[0.5, 0.25, 1.0]));
+        assert_eq!(ratios.median(), 0.5);
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_there() {
+        let values: Vec<u64> = (1..=200).collect();
+        assert_eq!(percentile(&values, 50.0), 100);
+        assert_eq!(percentile(&values, 99.0), 198);
+        assert_eq!(percentile(&values, 100.0), 200);
+        assert_eq!(percentile(&values, 0.0), 1);
+        assert_eq!(percentile(&[7], 99.0), 7);
+        assert_eq!(percentile(&[], 50.0), 0);
     }
 
     #[test]
