@@ -80,6 +80,11 @@ impl Machine {
         }
         placement
     }
+
+    /// How many processors this process may use; at least one.
+    pub(crate) fn cores(&self) -> usize {
+        self.processors.len().max(1)
+    }
 }
 
 impl fmt::Display for Machine {

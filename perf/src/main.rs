@@ -11,6 +11,7 @@ mod latency;
 mod load;
 mod machine;
 mod progress;
+mod scaling;
 mod statistics;
 mod systems;
 mod table;
@@ -40,6 +41,8 @@ enum Command {
     Compare(Measuring),
     /// Latency: from the intended time of an event to the start of its handler, and waking sleepers
     Latency(Measuring),
+    /// Scaling: more publishers, subscriptions, types and threads
+    Scaling(Measuring),
 }
 
 /// How long to measure, and how to say the result.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
     let result = match &command {
         Command::Compare(measuring) => answer(measuring, compare::run),
         Command::Latency(measuring) => answer(measuring, latency::run),
+        Command::Scaling(measuring) => answer(measuring, scaling::run),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");
