@@ -7,6 +7,7 @@ mod bars;
 mod compare;
 mod effort;
 mod findings;
+mod idle;
 mod latency;
 mod load;
 mod machine;
@@ -43,6 +44,8 @@ enum Command {
     Latency(Measuring),
     /// Scaling: more publishers, subscriptions, types and threads
     Scaling(Measuring),
+    /// Idle: processor time of sleeping workers, and what a critical event has to wait for
+    Idle(Measuring),
 }
 
 /// How long to measure, and how to say the result.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Compare(measuring) => answer(measuring, compare::run),
         Command::Latency(measuring) => answer(measuring, latency::run),
         Command::Scaling(measuring) => answer(measuring, scaling::run),
+        Command::Idle(measuring) => answer(measuring, idle::run),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");
