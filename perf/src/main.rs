@@ -11,6 +11,7 @@ mod idle;
 mod latency;
 mod load;
 mod machine;
+mod memory;
 mod progress;
 mod scaling;
 mod statistics;
@@ -46,6 +47,8 @@ enum Command {
     Scaling(Measuring),
     /// Idle: processor time of sleeping workers, and what a critical event has to wait for
     Idle(Measuring),
+    /// Memory: what an engine keeps resident
+    Memory(MeasuringMemory),
 }
 
 /// How long to measure, and how to say the result.
@@ -63,6 +66,15 @@ struct Measuring {
     /// Exit with 1 when a bar is missed or was not measured; the last line is the verdict
     #[arg(long)]
     threshold: bool,
+}
+
+#[derive(Debug, Args)]
+struct MeasuringMemory {
+    #[command(flatten)]
+    measuring: Measuring,
+    /// What a process of its own is to do
+    #[arg(long, value_enum, hide = true)]
+    child: Option<memory::Case>,
 }
 
 impl Measuring {
@@ -90,6 +102,13 @@ fn main() -> ExitCode {
         Command::Latency(measuring) => answer(measuring, latency::run),
         Command::Scaling(measuring) => answer(measuring, scaling::run),
         Command::Idle(measuring) => answer(measuring, idle::run),
+        Command::Memory(MeasuringMemory { measuring, child }) => match child {
+            None => answer(measuring, memory::run),
+            Some(case) => memory::child(*case).and_then(|text| {
+                print(&text)?;
+                Ok(ExitCode::SUCCESS)
+            }),
+        },
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");
@@ -165,6 +184,7 @@ mod tests {
         assert!(!is_understood("perf compare --threshold=0.8"));
         assert!(!is_understood("perf compare --format yaml"));
         assert!(!is_understood("perf"));
+        assert!(!is_understood("perf memory --child nothing"));
         let error = Arguments::try_parse_from(["perf", "compar"]).expect_err("no such command");
         assert_eq!(error.exit_code(), 2);
     }
