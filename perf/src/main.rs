@@ -8,6 +8,7 @@ mod compare;
 mod effort;
 mod findings;
 mod idle;
+mod instructions;
 mod latency;
 mod load;
 mod machine;
@@ -18,7 +19,7 @@ mod statistics;
 mod systems;
 mod table;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use effort::{Effort, Setting};
 use findings::Findings;
 use machine::Machine;
@@ -49,6 +50,8 @@ enum Command {
     Idle(Measuring),
     /// Memory: what an engine keeps resident
     Memory(MeasuringMemory),
+    /// Instructions of an event on its way in and through its handlers, counted by valgrind
+    Instructions(Counting),
 }
 
 /// How long to measure, and how to say the result.
@@ -75,6 +78,21 @@ struct MeasuringMemory {
     /// What a process of its own is to do
     #[arg(long, value_enum, hide = true)]
     child: Option<memory::Case>,
+}
+
+/// What to do with the counts.
+#[derive(Debug, Args)]
+struct Counting {
+    /// Write the counts to perf/record/instructions.json; otherwise they are compared with it, and the exit
+    /// code is 1 when one has grown by more than 3 % and 2 instructions
+    #[arg(long)]
+    record: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// What to run under valgrind, and with how many events
+    #[arg(long, num_args = 2, value_names = ["CASE", "EVENTS"], hide = true)]
+    child: Option<Vec<String>>,
 }
 
 impl Measuring {
@@ -109,6 +127,7 @@ fn main() -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }),
         },
+        Command::Instructions(counting) => count(counting),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");
@@ -144,6 +163,37 @@ fn answer<R: Serialize>(
     Ok(code_of(is_met))
 }
 
+fn count(counting: &Counting) -> Result<ExitCode, String> {
+    if let Some(child) = &counting.child {
+        let (case, events) = child_of(child).unwrap_or_else(|error| error.exit());
+        match instructions::child(case, events)? {}
+    }
+    let answer = instructions::run(counting.record)?;
+    match counting.format {
+        Format::Text => print(&answer.text)?,
+        Format::Json => {
+            eprintln!("{}", answer.text);
+            print(&answer.json)?;
+        }
+    }
+    Ok(code_of(answer.is_well))
+}
+
+/// A case of instructions, and a number of events.
+fn child_of(child: &[String]) -> Result<(instructions::Case, u64), clap::Error> {
+    let wrong = |text| Arguments::command().error(clap::error::ErrorKind::InvalidValue, text);
+    let [case, events] = child else {
+        return Err(wrong(String::from(
+            "--child: a case and a number of events",
+        )));
+    };
+    let case = instructions::Case::from_str(case, false).map_err(wrong)?;
+    let events = events
+        .parse()
+        .map_err(|error| wrong(format!("--child: {events}: {error}")))?;
+    Ok((case, events))
+}
+
 fn code_of(is_met: bool) -> ExitCode {
     if is_met {
         ExitCode::SUCCESS
@@ -164,7 +214,6 @@ fn print(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn is_understood(line: &str) -> bool {
         Arguments::try_parse_from(line.split(' ')).is_ok()
@@ -184,7 +233,13 @@ mod tests {
         assert!(!is_understood("perf compare --threshold=0.8"));
         assert!(!is_understood("perf compare --format yaml"));
         assert!(!is_understood("perf"));
+        assert!(is_understood("perf instructions --record"));
+        assert!(!is_understood("perf instructions --child publish"));
         assert!(!is_understood("perf memory --child nothing"));
+        let child = |case: &str, events: &str| child_of(&[case.to_owned(), events.to_owned()]);
+        assert!(child("publish", "1280").is_ok());
+        assert!(child("publish", "many").is_err_and(|error| error.exit_code() == 2));
+        assert!(child("cancel", "1").is_err_and(|error| error.exit_code() == 2));
         let error = Arguments::try_parse_from(["perf", "compar"]).expect_err("no such command");
         assert_eq!(error.exit_code(), 2);
     }
