@@ -1,138 +1,141 @@
 //! `perf compare`: what an event costs when publishers go as fast as they can.
 //!
-//! Rounds are interleaved: each round runs every system once before any runs again, so that a slow minute
-//! of the machine falls on all of them, and each round begins with another system. Rounds take about the same
-//! time: a discarded probe tells how many events that is for each. What is printed is the median; a ratio
-//! takes the peer's fastest round, which is the peer's best case and not ours.
+//! Rounds are interleaved and take about the same time: a discarded probe tells how many events that is
+//! for each system. What is printed is the median; a ratio takes the peer's fastest round.
 
-use crate::load::{Load, PAYLOAD_BYTES, Topology};
-use crate::machine::Machine;
+use crate::bars::{Measure, Topic};
+use crate::effort::{Effort, PROBE_EVENTS, Setting};
+use crate::findings::Findings;
+use crate::load::{CAPACITY, Load, PAYLOAD_BYTES, Topology, WARM_UP};
+use crate::statistics::{Rounds, interleave};
 use crate::systems::{Stamps, System, Variant, Wake};
-use crate::table::Row;
-use std::io::{self, IsTerminal};
-use std::time::Duration;
+use crate::table::Table;
+use serde::Serialize;
 
-/// Events of the first, discarded look at a system; also the fewest of a round.
-const PROBE_EVENTS: u64 = 50_000;
-/// The most events of a round, so that a probe's good luck has its bounds.
-const EVENTS_MAX: u64 = 50_000_000;
-
-/// How much is measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Effort {
-    rounds: usize,
-    /// How long a round is to take, whatever the system.
-    round: Duration,
-    is_full: bool,
+/// One system under one load. A peer has a row for each variant of ringbolt that it is compared with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Row {
+    topology: &'static str,
+    payload_bytes: usize,
+    batch: u64,
+    /// Of the ringbolt variant: `each`, `adaptive` or `sampled`.
+    stamps: &'static str,
+    /// Of the ringbolt variant: `asymmetric`, `fence` or `spin`.
+    wake: &'static str,
+    system: &'static str,
+    /// The median of the rounds.
+    ns_per_event: f64,
+    ns_min: f64,
+    ns_max: f64,
+    /// ringbolt's median / this peer's fastest round: below 1 ringbolt is the cheaper. None for ringbolt itself.
+    ratio: Option<f64>,
 }
 
-impl Effort {
-    pub(crate) const QUICK: Self = Self {
-        rounds: 7,
-        round: Duration::from_millis(60),
-        is_full: false,
-    };
-    pub(crate) const FULL: Self = Self {
-        rounds: 11,
-        round: Duration::from_millis(250),
-        is_full: true,
-    };
+/// A variant of ringbolt and the systems beside it.
+#[derive(Debug, Clone)]
+struct Comparison {
+    topology: Topology,
+    variant: Variant,
+    batch: u64,
+    /// Without ringbolt itself.
+    beside: Vec<System>,
+}
 
-    /// The effort in words.
-    pub(crate) fn text(self) -> String {
-        format!(
-            "{} interleaved rounds of about {} ms, {PAYLOAD_BYTES}-byte payload; medians",
-            self.rounds,
-            self.round.as_millis()
-        )
+impl Comparison {
+    fn new(topology: Topology, variant: Variant, batch: u64, beside: &[System]) -> Self {
+        let beside = beside.iter().copied().filter(|s| s.fits(topology));
+        Self {
+            topology,
+            variant,
+            batch,
+            beside: beside.collect(),
+        }
     }
 
-    /// So many events take about a round.
-    fn events(self, ns_per_event: f64) -> u64 {
-        let events = self.round.as_nanos() as f64 / ns_per_event;
-        (events as u64).clamp(PROBE_EVENTS, EVENTS_MAX)
+    /// Who is measured for it, with the batch as each can use it.
+    fn systems(&self) -> impl Iterator<Item = (System, u64)> {
+        let own = System::Ringbolt(self.variant);
+        let all = [own].into_iter().chain(self.beside.iter().copied());
+        all.map(|system| (system, system.effective_batch(self.batch)))
     }
+}
 
-    /// ringbolt's variants, each with its batches.
-    fn variants(self, topology: Topology) -> Vec<(Variant, u64)> {
-        let mut variants = Vec::new();
+/// What the bars need, and all peers for the simplest load.
+fn quick() -> Vec<Comparison> {
+    let (channel, multi) = (System::CrossbeamChannel, System::DisruptorMulti);
+    let default = Variant::DEFAULT;
+    let with = |stamps, wake| Variant { stamps, wake };
+    let mut all = vec![System::RingboltInbox(default)];
+    all.extend(System::PEERS);
+    let one = Topology::ONE_TO_ONE;
+    vec![
+        Comparison::new(one, default, 1, &all),
+        Comparison::new(
+            one,
+            with(Stamps::Sampled, Wake::Asymmetric),
+            1,
+            &System::PEERS,
+        ),
+        Comparison::new(one, with(Stamps::Each, Wake::Asymmetric), 1, &System::PEERS),
+        Comparison::new(one, with(Stamps::Adaptive, Wake::Fence), 64, &[channel]),
+        Comparison::new(one, default, 64, &[System::DisruptorSingle, channel]),
+        Comparison::new(Topology::TWO_TO_ONE, default, 1, &[multi, channel]),
+        Comparison::new(Topology::FOUR_TO_ONE, default, 1, &[multi, channel]),
+        Comparison::new(Topology::ONE_TO_TWO_KEYED, default, 1, &[channel]),
+    ]
+}
+
+/// Every variant, every topology, every peer that fits.
+fn full() -> Vec<Comparison> {
+    let mut comparisons = Vec::new();
+    for topology in [
+        Topology::ONE_TO_ONE,
+        Topology::TWO_TO_ONE,
+        Topology::FOUR_TO_ONE,
+        Topology::ONE_TO_TWO_KEYED,
+    ] {
         for wake in [Wake::Asymmetric, Wake::Fence, Wake::Spin] {
-            for stamps in [Stamps::Adaptive, Stamps::Each] {
+            for stamps in [Stamps::Adaptive, Stamps::Sampled, Stamps::Each] {
                 for batch in [1, 64] {
-                    let is_wanted = match (wake, stamps) {
-                        (Wake::Spin, Stamps::Each) => false,
-                        (Wake::Spin, _) => self.is_full,
-                        // Who publishes does not change what a stamp costs.
-                        (_, Stamps::Each) => self.is_full || topology.publishers == 1,
-                        (_, Stamps::Adaptive) => true,
-                    };
-                    if is_wanted && wake.is_here() {
-                        variants.push((Variant { stamps, wake }, batch));
+                    let variant = Variant { stamps, wake };
+                    let mut beside = Vec::new();
+                    if batch == 1 {
+                        beside.push(System::RingboltInbox(variant));
                     }
+                    beside.extend(System::PEERS);
+                    comparisons.push(Comparison::new(topology, variant, batch, &beside));
                 }
             }
         }
-        variants
     }
+    comparisons
 }
 
 /// One system under one load, and what its rounds took.
 #[derive(Debug, Clone)]
 struct Series {
+    topology: Topology,
     system: System,
     /// As the system can use it.
     batch: u64,
     /// Events in a round, by what the probe took.
     events: u64,
-    ns: Vec<f64>,
+    ns: Rounds,
 }
 
-impl Series {
-    fn median(&self) -> f64 {
-        let mut sorted = self.ns.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        if sorted.len().is_multiple_of(2) {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        } else {
-            sorted[middle]
-        }
-    }
-
-    fn min(&self) -> f64 {
-        self.ns.iter().copied().fold(f64::INFINITY, f64::min)
-    }
-
-    fn max(&self) -> f64 {
-        self.ns.iter().copied().fold(0.0, f64::max)
-    }
-}
-
-/// Measures all topologies.
-pub(crate) fn run(machine: &Machine, effort: Effort) -> Result<Vec<Row>, String> {
-    let mut rows = Vec::new();
-    for topology in [Topology::ONE_TO_ONE, Topology::FOUR_TO_ONE] {
-        let variants = effort.variants(topology);
-        let mut all = plan(topology, &variants);
-        measure(machine, effort, topology, &mut all)?;
-        rows.extend(tabulate(topology, &variants, &all)?);
-    }
-    Ok(rows)
-}
-
-/// Every system that fits the topology, once for each batch that makes a difference to it.
-fn plan(topology: Topology, variants: &[(Variant, u64)]) -> Vec<Series> {
+/// Every system once for each load that makes a difference to it.
+fn plan(comparisons: &[Comparison]) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
-    for &(variant, batch) in variants {
-        for system in [System::Ringbolt(variant)].into_iter().chain(System::PEERS) {
-            let batch = system.effective_batch(batch);
-            let is_new = find(&all, system, batch).is_none();
-            if system.fits(topology) && is_new {
+    for comparison in comparisons {
+        let topology = comparison.topology;
+        for (system, batch) in comparison.systems() {
+            if find(&all, topology, system, batch).is_none() {
                 all.push(Series {
+                    topology,
                     system,
                     batch,
                     events: PROBE_EVENTS,
-                    ns: Vec::new(),
+                    ns: Rounds::default(),
                 });
             }
         }
@@ -140,62 +143,59 @@ fn plan(topology: Topology, variants: &[(Variant, u64)]) -> Vec<Series> {
     all
 }
 
-fn find(all: &[Series], system: System, batch: u64) -> Option<&Series> {
-    all.iter()
-        .find(|series| series.system == system && series.batch == batch)
+fn find(all: &[Series], topology: Topology, system: System, batch: u64) -> Option<&Series> {
+    all.iter().find(|series| {
+        series.topology == topology && series.system == system && series.batch == batch
+    })
 }
 
-fn measure(
-    machine: &Machine,
-    effort: Effort,
-    topology: Topology,
-    all: &mut [Series],
-) -> Result<(), String> {
-    let placement = machine.place(topology.threads());
-    let is_watched = io::stderr().is_terminal();
-    let count = all.len();
-    for round in 0..=effort.rounds {
-        for step in 0..count {
-            let series = &mut all[(round + step) % count];
-            if is_watched {
-                let (name, of) = (series.system.name(), effort.rounds);
-                eprint!("\r\x1b[K{}: round {round} of {of}, {name}", topology.name);
-            }
+fn measure(setting: Setting<'_>, all: &mut [Series]) -> Result<(), String> {
+    let names: Vec<String> = all
+        .iter()
+        .map(|series| format!("{}, {}", series.topology.name, series.system.name()))
+        .collect();
+    // The first round is the probe.
+    interleave(
+        "compare",
+        1 + setting.effort.rounds,
+        &names,
+        |round, index| {
+            let series = &mut all[index];
+            let topology = series.topology;
             let ns = series.system.round(Load {
                 topology,
                 batch: series.batch,
                 events: series.events,
-                placement,
+                warm_up: WARM_UP,
+                placement: setting.machine.place(topology.workers, topology.publishers),
             })?;
             if round == 0 {
-                series.events = effort.events(ns);
+                series.events = setting.effort.events(ns);
             } else {
                 series.ns.push(ns);
             }
-        }
-    }
-    if is_watched {
-        eprint!("\r\x1b[K");
-    }
-    Ok(())
+            Ok(())
+        },
+    )
 }
 
-/// A row for each variant of ringbolt, and below it one for each peer it is compared with.
-fn tabulate(
-    topology: Topology,
-    variants: &[(Variant, u64)],
-    all: &[Series],
-) -> Result<Vec<Row>, String> {
+/// A row for each variant of ringbolt, and below it one for each system beside it.
+fn tabulate(comparisons: &[Comparison], all: &[Series]) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
-    for &(variant, batch) in variants {
-        let own = System::Ringbolt(variant);
-        let measured = find(all, own, batch)
-            .ok_or_else(|| format!("{}: a variant was not measured", topology.name))?;
-        let own_median = measured.median();
-        for system in [own].into_iter().chain(System::PEERS) {
-            let Some(series) = find(all, system, system.effective_batch(batch)) else {
-                continue;
-            };
+    for comparison in comparisons {
+        let Comparison {
+            topology,
+            variant,
+            batch,
+            ..
+        } = *comparison;
+        let series_of = |system: System, batch| {
+            find(all, topology, system, batch)
+                .ok_or_else(|| format!("{}, {}: not measured", topology.name, system.name()))
+        };
+        let own = series_of(System::Ringbolt(variant), batch)?;
+        for (system, batch_of_system) in comparison.systems() {
+            let series = series_of(system, batch_of_system)?;
             rows.push(Row {
                 topology: topology.name,
                 payload_bytes: PAYLOAD_BYTES,
@@ -203,83 +203,178 @@ fn tabulate(
                 stamps: variant.stamps.name(),
                 wake: variant.wake.name(),
                 system: system.name(),
-                ns_per_event: series.median(),
-                ns_min: series.min(),
-                ns_max: series.max(),
-                ratio: (system != own).then(|| own_median / series.min()),
+                ns_per_event: series.ns.median(),
+                ns_min: series.ns.min(),
+                ns_max: series.ns.max(),
+                ratio: (!system.is_own()).then(|| own.ns.ratio_to_fastest(&series.ns)),
             });
         }
     }
     Ok(rows)
 }
 
+/// A peer's row is a measure, by its load and its name.
+fn measures(rows: &[Row]) -> Vec<Measure> {
+    rows.iter()
+        .filter_map(|row| {
+            let name = format!(
+                "{} {} {} {} {}",
+                row.topology, row.batch, row.stamps, row.wake, row.system
+            );
+            row.ratio.map(|ratio| Measure::new(name, ratio))
+        })
+        .collect()
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new([
+        "<topology",
+        "batch",
+        "<stamps",
+        "<wake",
+        "<system",
+        "ns/event",
+        "min",
+        "max",
+        "ratio",
+    ]);
+    for row in rows {
+        if row.system == "ringbolt" {
+            table.gap();
+        }
+        table.row([
+            row.topology.to_owned(),
+            row.batch.to_string(),
+            row.stamps.to_owned(),
+            row.wake.to_owned(),
+            row.system.to_owned(),
+            format!("{:.1}", row.ns_per_event),
+            format!("{:.1}", row.ns_min),
+            format!("{:.1}", row.ns_max),
+            row.ratio
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+        ]);
+    }
+    table
+}
+
+pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
+    let Effort { rounds, round, .. } = setting.effort;
+    let mut comparisons = if setting.effort.is_full {
+        full()
+    } else {
+        quick()
+    };
+    comparisons.retain(|comparison| comparison.variant.is_here());
+    let mut all = plan(&comparisons);
+    measure(setting, &mut all)?;
+    let rows = tabulate(&comparisons, &all)?;
+    Ok(Findings {
+        topic: Topic::Compare,
+        about: format!(
+            "{rounds} interleaved rounds of about {} ms, {PAYLOAD_BYTES}-byte payload, queues of {CAPACITY}; medians",
+            round.as_millis()
+        ),
+        tables: vec![table(&rows)],
+        legend: "ratio: ringbolt's median / the peer's fastest round; below 1 ringbolt is the cheaper",
+        measures: measures(&rows),
+        rows,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bars::BARS;
 
-    const DEFAULT: Variant = Variant {
-        stamps: Stamps::Adaptive,
-        wake: Wake::Fence,
-    };
+    const ONE: Topology = Topology::ONE_TO_ONE;
+    const OWN: System = System::Ringbolt(Variant::DEFAULT);
 
-    fn series(system: System, batch: u64, ns: &[f64]) -> Series {
+    fn series(system: System, ns: &[f64]) -> Series {
         Series {
+            topology: ONE,
             system,
-            batch,
+            batch: 1,
             events: PROBE_EVENTS,
-            ns: ns.to_vec(),
+            ns: ns.iter().copied().collect(),
         }
     }
 
+    fn rows() -> Vec<Row> {
+        let beside = [
+            System::RingboltInbox(Variant::DEFAULT),
+            System::CrossbeamChannel,
+        ];
+        let comparison = Comparison::new(ONE, Variant::DEFAULT, 1, &beside);
+        let all = [
+            series(OWN, &[10.0, 30.0, 20.0]),
+            series(beside[0], &[40.0, 40.0, 40.0]),
+            series(beside[1], &[100.0, 25.0, 50.0]),
+        ];
+        tabulate(&[comparison], &all).expect("all were measured")
+    }
+
     #[test]
-    fn a_median_is_the_middle_and_not_the_mean() {
-        let odd = series(System::Rtrb, 1, &[9.0, 1.0, 200.0]);
-        assert_eq!((odd.median(), odd.min(), odd.max()), (9.0, 1.0, 200.0));
+    fn only_a_peers_row_has_a_ratio() {
+        let rows = rows();
+        let ratios: Vec<_> = rows.iter().map(|row| (row.system, row.ratio)).collect();
         assert_eq!(
-            series(System::Rtrb, 1, &[4.0, 1.0, 2.0, 90.0]).median(),
-            3.0
+            ratios,
+            [
+                ("ringbolt", None),
+                ("ringbolt-inbox", None),
+                ("crossbeam-channel", Some(0.8))
+            ]
+        );
+        assert_eq!(rows[2].ns_per_event, 50.0);
+        let names: Vec<String> = measures(&rows).into_iter().map(|m| m.name).collect();
+        assert_eq!(
+            names,
+            ["one_to_one 1 adaptive asymmetric crossbeam-channel"]
         );
     }
 
     #[test]
-    fn a_ratio_is_our_median_by_the_fastest_round_of_the_peer() {
-        let all = [
-            series(System::Ringbolt(DEFAULT), 1, &[10.0, 30.0, 20.0]),
-            series(System::CrossbeamChannel, 1, &[100.0, 25.0, 50.0]),
-        ];
-        let rows =
-            tabulate(Topology::ONE_TO_ONE, &[(DEFAULT, 1)], &all).expect("both were measured");
-        assert_eq!(rows.len(), 2);
-        assert_eq!((rows[0].system, rows[0].ratio), ("ringbolt", None));
-        assert_eq!(
-            (rows[1].system, rows[1].ratio),
-            ("crossbeam-channel", Some(0.8))
+    fn rows_as_json_have_their_fields_in_order() {
+        let text = serde_json::to_string(&rows()).expect("rows are plain data");
+        assert!(
+            text.starts_with(
+                r#"[{"topology":"one_to_one","payload_bytes":32,"batch":1,"stamps":"adaptive","wake":"asymmetric","system":"ringbolt","ns_per_event":20.0,"ns_min":10.0,"ns_max":30.0,"ratio":null},"#
+            ),
+            "{text}"
         );
-        assert_eq!(rows[1].ns_per_event, 50.0);
+        assert!(text.ends_with(r#""ratio":0.8}]"#), "{text}");
     }
 
     #[test]
     fn a_channel_is_measured_once_and_compared_with_every_variant() {
-        let variants = [(DEFAULT, 1), (DEFAULT, 64)];
-        let mut all = plan(Topology::ONE_TO_ONE, &variants);
-        let channels = all.iter().filter(|s| s.system == System::CrossbeamChannel);
-        assert_eq!(channels.count(), 1);
+        let comparisons = quick();
+        let mut all = plan(&comparisons);
+        let is_channel = |s: &&Series| s.system == System::CrossbeamChannel && s.topology == ONE;
+        assert_eq!(all.iter().filter(is_channel).count(), 1);
         for series in &mut all {
             series.ns.push(1.0);
         }
-        let rows = tabulate(Topology::ONE_TO_ONE, &variants, &all).expect("all were measured");
-        let channels = rows.iter().filter(|row| row.system == "crossbeam-channel");
-        assert_eq!(channels.map(|row| row.batch).collect::<Vec<_>>(), [1, 64]);
-        assert_eq!(rows.len(), 2 * (1 + System::PEERS.len()));
+        let rows = tabulate(&comparisons, &all).expect("all were measured");
+        let of_channel = rows
+            .iter()
+            .filter(|row| row.system == "crossbeam-channel" && row.topology == ONE.name);
+        assert_eq!(of_channel.count(), 5);
     }
 
     #[test]
-    fn single_producer_peers_are_left_out_of_four_to_one() {
-        let all = plan(Topology::FOUR_TO_ONE, &[(DEFAULT, 1)]);
-        let names: Vec<&str> = all.iter().map(|series| series.system.name()).collect();
-        assert_eq!(
-            names,
-            ["ringbolt", "crossbeam-channel", "disruptor-rs-multi"]
-        );
+    fn every_bar_of_compare_has_its_row_also_in_a_quick_run() {
+        for comparisons in [quick(), full()] {
+            let mut all = plan(&comparisons);
+            for series in &mut all {
+                series.ns.push(1.0);
+            }
+            let rows = tabulate(&comparisons, &all).expect("all were measured");
+            let measured = measures(&rows);
+            for bar in BARS.iter().filter(|bar| bar.topic == Topic::Compare) {
+                let is_there = measured.iter().any(|measure| measure.name == bar.measure);
+                assert!(is_there, "{}", bar.measure);
+            }
+        }
     }
 }

@@ -13,21 +13,27 @@ const MEASUREMENTS: usize = 5;
 /// As many threads as any topology has are placed by name.
 const PLACES: usize = 16;
 
-/// Where the threads of a round run: the worker first, then the publishers. Without a place a thread runs
+/// Where the threads of a round run: the workers first, then the publishers. Without a place a thread runs
 /// where the kernel likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placement([Option<usize>; PLACES]);
+pub(crate) struct Placement {
+    places: [Option<usize>; PLACES],
+    workers: usize,
+}
 
 impl Placement {
     /// Nobody is pinned.
-    pub(crate) const FREE: Self = Self([None; PLACES]);
+    pub(crate) const FREE: Self = Self {
+        places: [None; PLACES],
+        workers: 0,
+    };
 
-    pub(crate) fn worker(self) -> Option<usize> {
-        self.0[0]
+    pub(crate) fn worker(self, index: usize) -> Option<usize> {
+        self.places.get(index).copied().flatten()
     }
 
     pub(crate) fn publisher(self, index: usize) -> Option<usize> {
-        self.0.get(index + 1).copied().flatten()
+        self.worker(self.workers + index)
     }
 }
 
@@ -55,7 +61,7 @@ impl Machine {
             processors: processors(),
             round_trip_ns: None,
         };
-        let placement = machine.place(2);
+        let placement = machine.place(1, 1);
         if placement != Placement::FREE {
             machine.round_trip_ns = Some(round_trip_ns(placement)?);
         }
@@ -63,14 +69,21 @@ impl Machine {
     }
 
     /// A processor for each of so many threads, or none for any.
-    pub(crate) fn place(&self, threads: usize) -> Placement {
+    pub(crate) fn place(&self, workers: usize, publishers: usize) -> Placement {
+        let threads = workers + publishers;
         let mut placement = Placement::FREE;
         if threads <= self.processors.len() && threads <= PLACES {
-            for (place, processor) in placement.0.iter_mut().zip(&self.processors[..threads]) {
+            placement.workers = workers;
+            for (place, processor) in placement.places.iter_mut().zip(&self.processors[..threads]) {
                 *place = Some(*processor);
             }
         }
         placement
+    }
+
+    /// How many processors this process may use; at least one.
+    pub(crate) fn cores(&self) -> usize {
+        self.processors.len().max(1)
     }
 }
 
@@ -140,7 +153,7 @@ fn round_trip_ns(placement: Placement) -> Result<f64, String> {
     let other = Arc::clone(&words);
     let last = ROUND_TRIPS * MEASUREMENTS as u64;
     let answering = thread::spawn(move || {
-        pin(placement.worker());
+        pin(placement.worker(0));
         for number in 1..=last {
             while other.0.0.load(Ordering::Acquire) != number {
                 std::hint::spin_loop();
@@ -186,11 +199,14 @@ mod tests {
     #[test]
     fn threads_are_pinned_where_each_finds_a_processor() {
         let two = machine(&[0, 4]);
-        let placement = two.place(2);
-        assert_eq!(placement.worker(), Some(0));
+        let placement = two.place(1, 1);
+        assert_eq!(placement.worker(0), Some(0));
         assert_eq!(placement.publisher(0), Some(4));
         assert_eq!(placement.publisher(1), None);
-        assert_eq!(two.place(5), Placement::FREE);
+        assert_eq!(two.place(1, 4), Placement::FREE);
+        let placement = machine(&[0, 4, 8]).place(2, 1);
+        assert_eq!(placement.worker(1), Some(4));
+        assert_eq!(placement.publisher(0), Some(8));
     }
 
     #[test]

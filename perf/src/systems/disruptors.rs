@@ -1,30 +1,15 @@
 //! disruptor-rs with one and with many producers, and one consumer on a thread of the disruptor's own.
 //!
-//! The consumer spins, as its documentation advises for speed. Slots hold the event and the number of its
-//! type; producers write them in place, batches by `batch_publish`.
+//! The consumer spins, as its documentation advises for speed. Slots are 128 bytes, as ringbolt's are; producers
+//! write all of them, in place, batches by `batch_publish`.
 
-use crate::load::{CAPACITY, Load, ORDER, Order, Run};
+use super::slot::Slot;
+use crate::load::{CAPACITY, Load, Run};
 use disruptor::{
     BusySpin, ProcessorSettings, Producer, Sequence, build_multi_producer, build_single_producer,
 };
 use std::sync::Arc;
 use std::thread::JoinHandle;
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    type_index: u32,
-    order: Order,
-}
-
-impl Slot {
-    #[inline(always)]
-    fn nth(number: u64) -> Self {
-        Self {
-            type_index: ORDER,
-            order: Order::nth(number),
-        }
-    }
-}
 
 pub(crate) fn single(load: Load) -> Result<f64, String> {
     let run = Run::new(load);
@@ -51,14 +36,14 @@ pub(crate) fn multi(load: Load) -> Result<f64, String> {
 }
 
 fn pinned<W, B: ProcessorSettings<Slot, W>>(builder: B, load: Load) -> B {
-    match load.placement.worker() {
+    match load.placement.worker(0) {
         Some(processor) => builder.pin_at_core(processor),
         None => builder,
     }
 }
 
 fn consumer(run: &Arc<Run>) -> impl FnMut(&Slot, Sequence, bool) + Send + 'static {
-    let table = run.table();
+    let table = run.table(0);
     move |slot, _, _| table[slot.type_index as usize](&slot.order)
 }
 

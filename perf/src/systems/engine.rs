@@ -1,7 +1,8 @@
-//! ringbolt itself: one worker, a publisher for each thread, one subscription.
+//! ringbolt itself: a publisher for each thread or the shared inboxes, and keyed events.
 
 use crate::load::{Load, Order, Run};
-use ringbolt::{EventSystem, Pool, Wait};
+use crate::machine::Placement;
+use ringbolt::{Context, EventSystem, Pool, Wait};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,28 @@ pub(crate) struct Variant {
     pub(crate) wake: Wake,
 }
 
-/// How the worker stamps.
+impl Variant {
+    /// What an engine does that nothing was said to, where the wake is the asymmetric one.
+    pub(crate) const DEFAULT: Self = Self {
+        stamps: Stamps::Adaptive,
+        wake: Wake::Asymmetric,
+    };
+
+    /// Whether this engine, on this machine, has it.
+    pub(crate) fn is_here(self) -> bool {
+        build(self, 1, Placement::FREE).is_ok()
+    }
+}
+
+/// How the engine stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamps {
     /// By the group while handlers are short: the default.
     Adaptive,
     /// At both ends of every event.
     Each,
+    /// At both ends of one event in eight, chosen at random.
+    Sampled,
 }
 
 impl Stamps {
@@ -29,6 +45,16 @@ impl Stamps {
         match self {
             Self::Adaptive => "adaptive",
             Self::Each => "each",
+            Self::Sampled => "sampled",
+        }
+    }
+
+    /// The engine's own name for it; `None` where it has none.
+    const fn of_engine(self) -> Option<ringbolt::Stamps> {
+        match self {
+            Self::Adaptive => Some(ringbolt::Stamps::Adaptive),
+            Self::Each => Some(ringbolt::Stamps::Each),
+            Self::Sampled => Some(ringbolt::Stamps::Sampled),
         }
     }
 }
@@ -52,69 +78,93 @@ impl Wake {
             Self::Spin => "spin",
         }
     }
-
-    /// Whether this machine has it.
-    pub(crate) fn is_here(self) -> bool {
-        let tried = Variant {
-            stamps: Stamps::Adaptive,
-            wake: self,
-        };
-        build(tried, None).is_ok()
-    }
 }
 
-fn build(variant: Variant, processor: Option<usize>) -> Result<EventSystem, ringbolt::Error> {
+/// How events get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// By private lanes: a `Publisher` for each thread.
+    Lanes,
+    /// By the workers' inboxes: `handle.publish`, through `&self`.
+    Inbox,
+}
+
+/// An engine with one pool.
+pub(crate) fn build(
+    variant: Variant,
+    workers: usize,
+    placement: Placement,
+) -> Result<EventSystem, String> {
     let (wake, wait) = match variant.wake {
         Wake::Asymmetric => (ringbolt::Wake::Asymmetric, Wait::Adaptive),
         Wake::Fence => (ringbolt::Wake::Fence, Wait::Adaptive),
         Wake::Spin => (ringbolt::Wake::Auto, Wait::BusySpin),
     };
-    let stamps = match variant.stamps {
-        Stamps::Adaptive => ringbolt::Stamps::Adaptive,
-        Stamps::Each => ringbolt::Stamps::Each,
-    };
+    let stamps = variant
+        .stamps
+        .of_engine()
+        .ok_or_else(|| format!("stamps {}: this ringbolt has none", variant.stamps.name()))?;
+    let places = (0..workers).filter_map(|worker| placement.worker(worker));
     EventSystem::builder()
-        .pool(Pool::new("default").workers(1).pin(processor))
+        .pool(Pool::new("default").workers(workers).pin(places))
         .wait(wait)
         .wake(wake)
         .stamps(stamps)
         .build()
+        .map_err(said)
 }
 
-pub(crate) fn round(load: Load, variant: Variant) -> Result<f64, String> {
-    let said = |error: ringbolt::Error| error.to_string();
-    let system = build(variant, load.placement.worker()).map_err(said)?;
+pub(crate) fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+const ADMITTED: &str = "an engine that runs admits every event that may wait for room";
+
+pub(crate) fn round(load: Load, variant: Variant, front: Front) -> Result<f64, String> {
+    let system = build(variant, load.topology.workers, load.placement)?;
     let run = Run::new(load);
-    let handling = Arc::clone(&run);
-    system
-        .subscribe(move |order: &Order, _: &mut ringbolt::Context<'_>| handling.handle(order))
-        .map_err(said)?;
+    subscribe(&system, &run)?;
     let publishers = (0..load.topology.publishers)
         .map(|index| {
             let mut publisher = system.publisher();
-            if load.batch == 1 {
-                run.start_publisher(index, move || {
-                    move |number| {
-                        assert!(
-                            publisher.publish(Order::nth(number)).is_ok(),
-                            "an engine that runs admits every event that may wait for room"
-                        );
+            let handle = system.handle();
+            match front {
+                Front::Inbox => run.start_publisher(index, move || {
+                    move |first| {
+                        for number in first..first + load.batch {
+                            assert!(handle.publish(Order::nth(number)).is_ok(), "{ADMITTED}");
+                        }
                     }
-                })
-            } else {
-                run.start_publisher(index, move || {
+                }),
+                Front::Lanes if load.batch == 1 => run.start_publisher(index, move || {
+                    move |number| {
+                        assert!(publisher.publish(Order::nth(number)).is_ok(), "{ADMITTED}");
+                    }
+                }),
+                Front::Lanes => run.start_publisher(index, move || {
                     move |first| {
                         let orders = (first..first + load.batch).map(Order::nth);
-                        assert!(
-                            publisher.publish_batch(orders).is_ok(),
-                            "an engine that runs admits every event that may wait for room"
-                        );
+                        assert!(publisher.publish_batch(orders).is_ok(), "{ADMITTED}");
                     }
-                })
+                }),
             }
         })
         .collect();
     let result = run.finish(publishers);
     system.shutdown(SHUTDOWN_LIMIT).map_err(said)?;
     result
+}
+
+/// The handler that does a round's work.
+fn subscribe(system: &EventSystem, run: &Arc<Run>) -> Result<(), String> {
+    let run = Arc::clone(run);
+    if run.load().topology.workers == 1 {
+        system.subscribe(move |order: &Order, _: &mut Context<'_>| run.handle(0, order))
+    } else {
+        system.subscribe(move |order: &Order, context: &mut Context<'_>| {
+            run.handle(usize::from(context.worker().index), order);
+        })
+    }
+    .map(drop)
+    .map_err(said)
 }

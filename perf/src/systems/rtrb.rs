@@ -2,7 +2,8 @@
 //!
 //! Both ends use chunks, as ringbolt's own lanes do; a full or empty ring is looked at again after a pause.
 
-use crate::load::{CAPACITY, Load, ORDER, Order, Run, wait_until};
+use super::slot::Slot;
+use crate::load::{CAPACITY, Load, Run, wait_until};
 use crate::machine::pin;
 use std::sync::Arc;
 use std::thread;
@@ -10,36 +11,14 @@ use std::thread;
 /// Most events the worker takes together.
 const CHUNK: usize = 256;
 
-/// As many bytes as a slot of ringbolt's, all of them written.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(128))]
-struct Slot {
-    type_index: u32,
-    envelope: [u64; 11],
-    order: Order,
-}
-
-const _: () = assert!(size_of::<Slot>() == 128);
-
-impl Slot {
-    #[inline(always)]
-    fn nth(number: u64) -> Self {
-        Self {
-            type_index: ORDER,
-            envelope: [number; 11],
-            order: Order::nth(number),
-        }
-    }
-}
-
 pub(crate) fn round(load: Load) -> Result<f64, String> {
     let run = Run::new(load);
     let (mut producer, mut consumer) = ::rtrb::RingBuffer::<Slot>::new(CAPACITY);
-    let table = run.table();
+    let table = run.table(0);
     let worker = {
         let run = Arc::clone(&run);
         thread::spawn(move || {
-            pin(load.placement.worker());
+            pin(load.placement.worker(0));
             while !run.is_over() {
                 let mut count = 0;
                 wait_until(|| {

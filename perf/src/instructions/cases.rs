@@ -1,0 +1,121 @@
+//! What runs under callgrind: one thread, a polled pool, a clock that stands still.
+
+use crate::load::Order;
+use crate::systems::said;
+use clap::ValueEnum;
+use ringbolt::{Clock, Context, EventSystem, Polled, Poller, Pool, Publisher};
+use std::hint::black_box;
+
+/// Events in a publisher's batch.
+const PUBLISHED_BATCH: u64 = 64;
+/// The two sizes, whole batches of publishers; a worker may end with a few more, and tells.
+const SMALL: u64 = 1_280;
+const LARGE: u64 = 11_520;
+/// Events that wait to be handled, and a lane that holds them.
+const WAITING: u64 = 12_288;
+const LANE: usize = 16_384;
+
+/// What is counted, of 32-byte keyed events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
+    /// Publishing one by one, and nothing handled
+    Publish,
+    /// Publishing in batches of 64, and nothing handled
+    PublishBatch,
+    /// Handling by one subscription
+    Handle,
+    /// Handling by three subscriptions
+    HandleThree,
+}
+
+impl Case {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::PublishBatch => "publish-batch",
+            Self::Handle => "handle",
+            Self::HandleThree => "handle-three",
+        }
+    }
+
+    pub(super) const fn sizes(self) -> [u64; 2] {
+        [SMALL, LARGE]
+    }
+}
+
+/// Does a case, prints how many events that were, and leaves at once: what an end costs with events that wait is no part of any path.
+pub(crate) fn child(case: Case, events: u64) -> Result<std::convert::Infallible, String> {
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .clock(Clock::manual().0)
+        .lane_capacity(LANE)
+        .build()
+        .map_err(said)?;
+    let subscriptions = if case == Case::HandleThree { 3 } else { 1 };
+    for _ in 0..subscriptions {
+        system
+            .subscribe(|order: &Order, _: &mut Context<'_>| {
+                black_box(order.account());
+            })
+            .map_err(said)?;
+    }
+    let mut publisher = system.publisher();
+    let mut poller = system.poller("default").map_err(said)?;
+    // Opens the lane and whatever else opens at first use, on both sides.
+    let opened = publish(&mut publisher, 0..PUBLISHED_BATCH)?;
+    handle(&mut poller, opened)?;
+    let done = match case {
+        Case::Publish => publish(&mut publisher, 0..events)?,
+        Case::PublishBatch => {
+            let mut done = 0;
+            while done < events {
+                let orders = (done..done + PUBLISHED_BATCH).map(Order::nth);
+                done += publisher.publish_batch(orders).map_err(said)? as u64;
+            }
+            done
+        }
+        Case::Handle | Case::HandleThree => {
+            // At either size the same, so that the difference is only what is handled.
+            publish(&mut publisher, 0..WAITING)?;
+            handle(&mut poller, events)?
+        }
+    };
+    println!("{done}");
+    std::process::exit(0)
+}
+
+fn publish(publisher: &mut Publisher, numbers: std::ops::Range<u64>) -> Result<u64, String> {
+    let count = numbers.end - numbers.start;
+    for number in numbers {
+        publisher.publish(Order::nth(number)).map_err(said)?;
+    }
+    Ok(count)
+}
+
+/// Handles so many, and what is left of the last batch; how many that were.
+fn handle(poller: &mut Poller, events: u64) -> Result<u64, String> {
+    let mut handled = 0;
+    while handled < events {
+        match poller.poll(1) {
+            Polled::Events(count) if count > 0 => handled += count as u64,
+            _ => return Err(format!("{handled} of {events} events were there")),
+        }
+    }
+    Ok(handled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_whole_batches_and_fit_into_the_lane() {
+        for case in Case::value_variants() {
+            for size in case.sizes() {
+                assert_eq!(size % PUBLISHED_BATCH, 0);
+                assert!(size < WAITING && WAITING < LANE as u64);
+            }
+            assert_eq!(Case::from_str(case.name(), false), Ok(*case));
+        }
+    }
+}
