@@ -25,10 +25,10 @@ impl Event for Nobody {
 }
 impl Drop for Nobody {
     fn drop(&mut self) {
-        if let Some(t) = self.0.take() {
-            if !std::thread::panicking() {
-                panic!("{t}")
-            }
+        if let Some(text) = self.0.take()
+            && !std::thread::panicking()
+        {
+            panic!("{text}")
         }
     }
 }

@@ -403,8 +403,9 @@ impl Run {
 
     fn poll_to_the_end(&mut self, ticket: &ShutdownTicket) -> Result<(), String> {
         // The stop is another thread's work, so it is bounded by time and not by turns.
-        let until = std::time::Instant::now() + LONG;
-        while std::time::Instant::now() < until {
+        let began = Clock::real();
+        let start = began.raw();
+        while began.delta_ns(start, began.raw()) < LONG.as_nanos() as u64 {
             let mut taken = 0;
             for pool in 0..self.world.setup.pools {
                 if let Polled::Events(now) = self.poll(pool, 2)? {
