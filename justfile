@@ -16,6 +16,34 @@ test *ARGS:
 model *ARGS:
     cargo test -p loom-tests {{ARGS}}
 
+# The whole engine as a function of a seed; a seed that failed again: RINGBOLT_SIM_SEED=N just sim
+sim *ARGS:
+    cargo test --test sim {{ARGS}}
+
+# Lives of the engine under ThreadSanitizer, and a planted race
+tsan:
+    ./.ci/sanitize tsan
+
+# The tests under AddressSanitizer with leak detection, and planted faults
+asan:
+    ./.ci/sanitize asan
+
+# Publishing and polling under RealtimeSanitizer, and planted calls that block
+rtsan:
+    ./.ci/sanitize rtsan
+
+# Recorded lives of the engine before a judge, and tampered records
+history *ARGS="--lives 50":
+    ./.ci/lives history {{ARGS}}
+
+# Lives of the engine for long, memory looked at, and planted faults
+soak *ARGS="--minutes 10":
+    ./.ci/lives soak {{ARGS}}
+
+# The command's readers fuzzed, so many seconds each; needs cargo-fuzz
+fuzz SECONDS="60" *TARGETS:
+    ./.ci/fuzz {{SECONDS}} {{TARGETS}}
+
 # The criterion benches, one question a file
 bench *ARGS:
     cargo bench {{ARGS}}

@@ -472,7 +472,8 @@ impl Turn<'_> {
         let class = self.class();
         self.number += 1;
         self.life.made.fetch_add(1, Ordering::Relaxed);
-        let key = (id.drawn(6) % 8 != 0).then_some((id.drawn(7) % self.life.settings.keys) as u32);
+        let key = (!id.drawn(6).is_multiple_of(8))
+            .then_some((id.drawn(7) % self.life.settings.keys) as u32);
         Item::new(&self.life.book, id, key, class)
     }
 

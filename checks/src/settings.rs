@@ -84,7 +84,6 @@ impl Settings {
     }
 
     /// The engine: the pools `default`, `any` (unordered), `value` and `polled`.
-    #[must_use]
     pub fn builder(&self) -> Builder {
         EventSystem::builder()
             .workers(self.workers)

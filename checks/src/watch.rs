@@ -289,7 +289,7 @@ impl Watch {
         desk.children += 1;
         // Of another key, and so for another worker, at times.
         let key = key.map(|key| {
-            if parent.drawn(5) % 2 == 0 {
+            if parent.drawn(5).is_multiple_of(2) {
                 key
             } else {
                 key / 2

@@ -157,7 +157,7 @@ fn polled(plant: Plant) {
             if warmth.load(Ordering::Relaxed) != 0 {
                 plant.act();
             }
-            if tick.number % 4 == 0 {
+            if tick.number.is_multiple_of(4) {
                 let echo = Echo {
                     number: tick.number,
                 };

@@ -1,0 +1,117 @@
+//! The command's readers, mounted from where they stand, and what every input must leave true.
+//!
+//! The command is a program without a library, so its files are taken in by path, as `loom-tests` does with the engine's.
+
+#[allow(dead_code, unreachable_pub, reason = "the program uses more of it")]
+#[path = "../../cli/src/input/mod.rs"]
+mod input;
+#[allow(dead_code, reason = "the program uses more of it")]
+#[path = "../../cli/src/input/time.rs"]
+mod time;
+
+mod summary {
+    //! What the readers take from the program's summary.
+
+    /// As there: text without control characters.
+    pub(crate) fn printable(name: &str) -> String {
+        let mut text = String::with_capacity(name.len());
+        for char in name.chars() {
+            if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
+                text.extend(char.escape_default());
+            } else {
+                text.push(char);
+            }
+        }
+        text
+    }
+}
+
+use input::{Fields, Source};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Longest error message: a file's name, a line, and 500 characters of reason.
+const MESSAGE_CHARS_MAX: usize = 700;
+
+/// What was read: each record's line, or the error.
+pub type Read = Result<u64, String>;
+
+/// Reads `text` as a file with this ending, twice, and checks what holds for every input. `names` says which fields are
+/// named: 1 the type, 2 the key, 4 the time.
+pub fn read(text: &[u8], ending: &str, names: u8) -> Vec<Read> {
+    let path = file(ending);
+    fs::write(&path, text).expect("the folder for temporary files takes it");
+    let field = |bit: u8, name: &str| (names & bit != 0).then(|| name.to_owned());
+    let fields = Fields {
+        event_type: field(1, "t"),
+        key: field(2, "k"),
+        time: field(4, "/at"),
+    };
+    let once = || -> Vec<_> {
+        let source = Source::open(&path).expect("it was written");
+        source.records(&fields).collect()
+    };
+    let results = once();
+    assert_eq!(results, once(), "reading twice gives the same");
+    let is_packed = text.starts_with(&[0x1F, 0x8B]);
+    let line_count = 1 + text.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let mut last_line = 1;
+    for (at, result) in results.iter().enumerate() {
+        let line = match result {
+            Ok((line, _)) => {
+                assert!(
+                    *line >= last_line,
+                    "a record on an earlier line than the one before"
+                );
+                last_line = *line;
+                *line
+            }
+            Err(error) => {
+                let told = error.to_string();
+                assert!(
+                    !told.contains(char::is_control),
+                    "steers a terminal: {told:?}"
+                );
+                assert!(
+                    told.chars().count() <= MESSAGE_CHARS_MAX,
+                    "fills a terminal"
+                );
+                assert!(
+                    !error.is_last || at + 1 == results.len(),
+                    "something behind the end"
+                );
+                error.line
+            }
+        };
+        assert!(line >= 1, "lines are counted from 1");
+        assert!(
+            is_packed || line <= line_count,
+            "line {line} of {line_count}"
+        );
+    }
+    results
+        .into_iter()
+        .map(|result| match result {
+            Ok((line, _)) => Ok(line),
+            Err(error) => Err(error.reason),
+        })
+        .collect()
+}
+
+/// Reads a time: nanoseconds since 1970, and what another reader of numbers makes of the same text.
+pub fn time(text: &str) -> Option<(i128, Option<i128>)> {
+    let number = text.parse::<i64>().ok();
+    Some((time::parse(text).ok()?, number.map(time::epoch)))
+}
+
+/// This process's file of an ending.
+fn file(ending: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("ringbolt-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the folder for temporary files takes it");
+        folder
+    });
+    folder.join(format!("input{ending}"))
+}
