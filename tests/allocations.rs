@@ -360,3 +360,49 @@ fn pd9_metadata_or_an_id_costs_one() {
         system.publish_with(event, options).unwrap();
     });
 }
+
+#[test]
+fn pd9_a_tracked_publish_costs_one() {
+    let _turn = turn();
+    let (_system, seen, mut publisher) = two_pools();
+    check_priced(1, 1, &seen, plain, |event| {
+        drop(publisher.publish_tracked(event).unwrap());
+    });
+}
+
+#[test]
+fn pd9_batches_allocate_nothing_whatever_their_size() {
+    let _turn = turn();
+    let (_system, seen, mut publisher) = two_pools();
+    check_nothing(|| {
+        for batch in 0..STEADY / 10 {
+            publisher
+                .publish_batch((0..10).map(|n| plain(batch * 10 + n)))
+                .unwrap();
+        }
+        seen.wait_for(STEADY);
+    });
+}
+
+#[test]
+fn pd9_an_event_for_six_pools_costs_one() {
+    let _turn = turn();
+    let mut builder = EventSystem::builder().workers(1);
+    for number in 1..6 {
+        builder = builder.pool(Pool::new(format!("pool-{number}")));
+    }
+    let system = builder.build().unwrap();
+    let seen = Deliveries::default();
+    system.subscribe(seen.of::<Plain>()).unwrap();
+    for number in 1..6 {
+        system
+            .subscription("six")
+            .pool(format!("pool-{number}"))
+            .handler(seen.of::<Plain>())
+            .unwrap();
+    }
+    let mut publisher = system.publisher();
+    check_priced(1, 6, &seen, plain, |event| {
+        publisher.publish(event).unwrap();
+    });
+}

@@ -205,8 +205,12 @@ fn dr2_shutdown_leaves_nothing_behind() {
             .handler(|_: &Counted, _| ())
             .unwrap();
         subscription.unsubscribe().unwrap();
-        assert!(system.shutdown(LONG).unwrap().in_time);
-        assert!(system.shutdown(Duration::ZERO).unwrap().in_time);
+        let report = system.shutdown(LONG).unwrap();
+        assert_eq!(report.in_time, report.abandoned_events == 0, "{report:?}");
+        assert!(Arc::ptr_eq(
+            &report,
+            &system.shutdown(Duration::ZERO).unwrap()
+        ));
     });
 }
 

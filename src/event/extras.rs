@@ -1,10 +1,8 @@
 //! What few events carry: an explicit id, metadata, somebody who waits for the outcome.
 
-use super::EventId;
-use crate::sync::Arc;
+use super::{EventId, Tracker};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// Named text values that travel with an event; for tracing headers and the like.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -38,18 +36,10 @@ impl Metadata {
     }
 }
 
-/// Somebody who is told how each delivery of an event ended.
-pub(crate) trait Settle: Send + Sync + fmt::Debug {
-    /// A pool has taken the event: that many deliveries follow from it.
-    fn taken(&self, deliveries: usize);
-    /// One delivery has ended.
-    fn ended(&self, subscription: u64, ended: crate::outcome::Ended);
-}
-
 /// One allocation for everything rare about an event.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) id: Option<EventId>,
     pub(crate) metadata: Option<Metadata>,
-    pub(crate) receipt: Option<Arc<dyn Settle>>,
+    pub(crate) receipt: Option<Tracker>,
 }

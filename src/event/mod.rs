@@ -12,16 +12,18 @@ mod extras;
 mod id;
 mod key;
 mod payload;
+mod tracker;
 
 pub use class::Class;
 pub use descriptor::TypeCell;
 pub(crate) use descriptor::{Descriptor, EventType, descriptor_at};
+pub(crate) use extras::Extras;
 pub use extras::Metadata;
-pub(crate) use extras::{Extras, Settle};
 pub use id::EventId;
 pub(crate) use id::{SequenceLease, is_sampled};
 pub use key::{AsKey, Key};
 pub(crate) use payload::{Head, Payload, Slot, Wide, contain, panic_message};
+pub(crate) use tracker::Tracker;
 
 /// A typed, immutable fact that can be published.
 ///

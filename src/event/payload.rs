@@ -154,6 +154,11 @@ const fn fits<E>() -> bool {
 }
 
 impl Slot {
+    /// Whether events of this type lie in the slot itself.
+    pub(crate) const fn holds<E>() -> bool {
+        fits::<E>()
+    }
+
     /// Writes an event into an empty place: in the slot if it fits, else in a box of its own.
     #[inline(always)]
     pub(crate) fn write<E: Event>(

@@ -24,6 +24,10 @@ pub(crate) type Made = Vec<(&'static Descriptor, Box<dyn Erased>)>;
 pub(crate) trait Recipe: Send + Sync {
     fn events(&self) -> Vec<&'static Descriptor>;
     fn takes_by_value(&self) -> bool;
+    /// Whether making the handlers is the user's code.
+    fn can_fail(&self) -> bool {
+        false
+    }
     fn make(&self, worker: WorkerId) -> Result<Made, Failure>;
 }
 
@@ -270,6 +274,10 @@ pub(crate) fn from_factory<H: 'static>(
 }
 
 impl<H: 'static> Recipe for FactoryRecipe<H> {
+    fn can_fail(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> Vec<&'static Descriptor> {
         self.installers
             .iter()

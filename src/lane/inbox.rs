@@ -9,6 +9,7 @@
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, ArrayQueue, Barrier, CachePadded, Mutex, spin_loop, thread};
+use std::collections::VecDeque;
 use std::fmt;
 
 use super::Room;
@@ -18,15 +19,25 @@ pub(crate) struct Inbox<T> {
     queue: ArrayQueue<T>,
     /// Free places; taken by publishers before they push, given back by workers after they took.
     credit: CachePadded<AtomicUsize>,
-    /// How many events some worker's spill holds for this inbox. While there are any, publishers from
-    /// outside wait, so that nobody overtakes them.
+    /// How many values were spilled and are not inside yet. While there are any, publishers from outside
+    /// wait, so that nobody overtakes them.
     deferred: AtomicUsize,
+    /// A lock on the cold side only: it is taken by workers that find no room, and at the end.
+    overflow: Mutex<Overflow<T>>,
     full_count: AtomicU64,
     taken: CachePadded<AtomicU64>,
     /// Publishers that wait for a place.
     waiting: CachePadded<AtomicUsize>,
     /// A lock on the cold side only: it is taken to begin or end a wait.
     waiters: Mutex<Vec<Arc<Room>>>,
+}
+
+/// What was spilled by workers, in order.
+#[derive(Debug)]
+struct Overflow<T> {
+    queue: VecDeque<T>,
+    /// Spilled so far.
+    spilled: u64,
 }
 
 impl<T> Inbox<T> {
@@ -36,6 +47,10 @@ impl<T> Inbox<T> {
             queue: ArrayQueue::new(capacity),
             credit: CachePadded::new(AtomicUsize::new(capacity)),
             deferred: AtomicUsize::new(0),
+            overflow: Mutex::new(Overflow {
+                queue: VecDeque::new(),
+                spilled: 0,
+            }),
             full_count: AtomicU64::new(0),
             taken: CachePadded::new(AtomicU64::new(0)),
             waiting: CachePadded::new(AtomicUsize::new(0)),
@@ -117,20 +132,49 @@ impl<T> Inbox<T> {
         self.credit.load(Ordering::Acquire) > 0 && !self.is_deferred()
     }
 
-    /// Notes that a worker's spill holds one more event for this inbox.
-    pub(crate) fn defer(&self) {
+    /// Takes a value for which there is no room, from a worker, which must not wait (PD5); the ticket
+    /// tells its place among all that were spilled here. Until all of them are inside, nobody else is let
+    /// in, so the inbox keeps one order for everybody.
+    pub(crate) fn spill(&self, value: T) -> u64 {
+        let mut overflow = self.overflow.lock();
+        overflow.queue.push_back(value);
+        overflow.spilled += 1;
         self.deferred.fetch_add(1, Ordering::AcqRel);
+        overflow.spilled
     }
 
-    /// Notes that a worker's spill holds one less, and lets publishers in again after the last.
-    pub(crate) fn undefer(&self, barrier: Barrier) {
-        if self.deferred.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// Moves what was spilled into free places, the oldest first; how many, and how many in all since the
+    /// inbox was made. Lets publishers in again after the last. Whoever calls rings the bell.
+    pub(crate) fn flush(&self, barrier: Barrier) -> (usize, u64) {
+        let mut overflow = self.overflow.lock();
+        let mut moved = 0;
+        while !overflow.queue.is_empty() && self.reserve() {
+            if let Some(value) = overflow.queue.pop_front() {
+                self.push(value);
+                moved += 1;
+            }
+        }
+        let moved_in_all = overflow.spilled - overflow.queue.len() as u64;
+        drop(overflow);
+        self.undefer(moved, barrier);
+        (moved, moved_in_all)
+    }
+
+    /// Takes out what was spilled: for the end of the worker.
+    pub(crate) fn take_spilled(&self, barrier: Barrier) -> VecDeque<T> {
+        let queue = std::mem::take(&mut self.overflow.lock().queue);
+        self.undefer(queue.len(), barrier);
+        queue
+    }
+
+    fn undefer(&self, count: usize, barrier: Barrier) {
+        if count > 0 && self.deferred.fetch_sub(count, Ordering::AcqRel) == count {
             barrier.light();
             self.wake_waiters();
         }
     }
 
-    /// Whether some worker's spill holds events for this inbox.
+    /// Whether spilled values wait behind the inbox.
     pub(crate) fn is_deferred(&self) -> bool {
         self.deferred.load(Ordering::Acquire) != 0
     }

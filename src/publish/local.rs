@@ -7,12 +7,11 @@
 
 use super::parcel::{Parcel, pools_in};
 use super::publisher::{Lent, OutLane};
-use super::spill::Spill;
-use super::tracked::Tracker;
+use super::spill::{Queue, Spill};
 use super::{Admission, Options, PublishError, Receipt};
-use crate::event::{Class, Event, EventId, Head, SequenceLease, Settle, Slot};
+use crate::event::{Class, Event, EventId, Head, SequenceLease, Slot};
 use crate::lane::{CLASS_COUNT, GateState};
-use crate::route::{Fabric, PublisherState, pick};
+use crate::route::{Fabric, POOL_COUNT_MAX, PublisherState, pick};
 use crate::sync::Arc;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
@@ -40,6 +39,15 @@ pub(crate) fn current<R>(fabric: &Arc<Fabric>, f: impl FnOnce(Option<&WorkerOut>
     f(worker
         .as_deref()
         .filter(|worker| Arc::ptr_eq(&worker.fabric, fabric)))
+}
+
+/// Whether the gate lets this thread publish: handlers may while the engine drains.
+pub(crate) fn may_publish(fabric: &Arc<Fabric>) -> bool {
+    match fabric.gate.state() {
+        GateState::Open => true,
+        GateState::Draining => current(fabric, |worker| worker.is_some()),
+        GateState::Shut => false,
+    }
 }
 
 /// Makes the calling thread a worker's until the guard goes; used around a whole run, or one poll.
@@ -177,8 +185,8 @@ impl WorkerOut {
         options: Options,
     ) -> Result<(), PublishError<E>> {
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
-        parcel.set(options, None);
-        self.publish(parcel, admission, None)
+        parcel.set(options);
+        self.publish(parcel, admission)
     }
 
     /// Publishes from a handler, with a receipt.
@@ -187,12 +195,10 @@ impl WorkerOut {
         event: E,
         class: Class,
     ) -> Result<Receipt, PublishError<E>> {
-        let tracker = Tracker::new(0);
-        let settle: Arc<dyn Settle> = Arc::<Tracker>::clone(&tracker);
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
-        parcel.set(Options::new(), Some(settle));
-        self.publish(parcel, Admission::Block, Some(&tracker))?;
-        Ok(Receipt(tracker))
+        let receipt = parcel.track();
+        self.publish(parcel, Admission::Block)?;
+        Ok(receipt)
     }
 
     /// Publishes from a handler.
@@ -200,16 +206,15 @@ impl WorkerOut {
         &self,
         mut parcel: Parcel<E>,
         admission: Admission,
-        tracker: Option<&Arc<Tracker>>,
     ) -> Result<(), PublishError<E>> {
         self.inherit(&mut parcel);
         let fabric = &self.fabric;
         let pools = fabric.routes.pools(parcel.event_type.index());
         if pools == 0 {
-            self.state.note_unhandled();
-            if let Some(tracker) = tracker {
-                tracker.expect_pools(0);
+            if fabric.gate.state() == GateState::Shut {
+                return Err(PublishError::Closed(parcel.event));
             }
+            self.state.note_unhandled();
             return if fabric.no_handler_is_error {
                 Err(PublishError::NoHandler(parcel.event))
             } else {
@@ -218,7 +223,7 @@ impl WorkerOut {
         }
         let mut queues = self.queues.borrow_mut();
         let queues = &mut *queues;
-        let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+        let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
         let mut is_full = false;
         for pool in pools_in(pools) {
             match self.place(queues, pool, &parcel) {
@@ -248,9 +253,6 @@ impl WorkerOut {
             return match admission {
                 Admission::Lossy if fabric.lossy[parcel.class.index()] => {
                     self.state.note_dropped();
-                    if let Some(tracker) = tracker {
-                        tracker.expect_pools(0);
-                    }
                     Ok(())
                 }
                 Admission::Fail | Admission::Lossy => Err(PublishError::Full(parcel.event)),
@@ -259,12 +261,10 @@ impl WorkerOut {
                 }
             };
         }
-        if let Some(tracker) = tracker {
-            tracker.expect_pools(places.len());
-        }
+        parcel.expect_pools(places.len());
         let class = parcel.class;
         let sequence = queues.lease.next();
-        parcel.put(sequence, places, |place, slot| match place {
+        parcel.put(sequence, &places, |place, slot| match place {
             Place::Own => {
                 queues.own[class.index()].push_back(slot);
                 if class == Class::Critical {
@@ -286,7 +286,9 @@ impl WorkerOut {
                 }
             }
             Place::SpillLane(index) => queues.spill.push_own(index, slot),
-            Place::SpillShared(pool) => queues.spill.push_shared(fabric, pool, slot),
+            Place::SpillShared(pool) => {
+                queues.spill.push_queue(fabric, Queue::Shared(pool), slot);
+            }
         });
         self.state.note_published(1);
         self.state.busy.leave();
@@ -336,18 +338,11 @@ impl WorkerOut {
         self.queues.borrow_mut().spill.borrow_lane(lent, class);
     }
 
-    pub(crate) fn spill_inbox(&self, worker: usize, slot: Slot) {
+    pub(crate) fn spill_queue(&self, queue: Queue, slot: Slot) {
         self.queues
             .borrow_mut()
             .spill
-            .push_inbox(&self.fabric, worker, slot);
-    }
-
-    pub(crate) fn spill_shared(&self, pool: usize, slot: Slot) {
-        self.queues
-            .borrow_mut()
-            .spill
-            .push_shared(&self.fabric, pool, slot);
+            .push_queue(&self.fabric, queue, slot);
     }
 
     /// The bracket around a push from this thread that goes around the worker's own lanes.
@@ -377,19 +372,19 @@ impl WorkerOut {
         self.queues.borrow().own[class].len()
     }
 
-    /// Everything that is still here, for the end of the worker.
-    pub(crate) fn drain(&self, mut each: impl FnMut(Slot)) {
+    /// Everything that is still here, with the worker it is for, for the end of the worker.
+    pub(crate) fn drain(&self, mut each: impl FnMut(usize, Slot)) {
         let mut rest = Vec::new();
         {
             let mut queues = self.queues.borrow_mut();
             let Queues { spill, own, .. } = &mut *queues;
-            spill.drain(&self.fabric, |slot| rest.push(slot));
+            spill.drain(&self.fabric, |worker, slot| rest.push((worker, slot)));
             for queue in own {
-                rest.extend(queue.drain(..));
+                rest.extend(queue.drain(..).map(|slot| (self.worker, slot)));
             }
         }
-        for slot in rest {
-            each(slot);
+        for (worker, slot) in rest {
+            each(worker, slot);
         }
     }
 

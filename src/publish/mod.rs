@@ -17,11 +17,10 @@ mod tracked;
 
 pub use admission::{Admission, Options};
 pub use error::{BatchError, PublishError};
-pub(crate) use local::{Cause, OnThread, WorkerOut, current, is_worker_thread};
+pub(crate) use local::{Cause, OnThread, WorkerOut, current, is_worker_thread, may_publish};
 pub(crate) use parcel::Parcel;
 pub use publisher::Publisher;
 pub(crate) use shared::publish_shared;
-pub(crate) use tracked::Tracker;
 pub use tracked::{Deliveries, Receipt};
 
 /// What became of one try to publish.

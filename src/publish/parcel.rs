@@ -2,10 +2,9 @@
 //!
 //! **publish** → route → lane → worker → handler → outcome
 
-use super::Options;
-use crate::event::{Class, Event, EventType, Extras, Head, Settle, Slot, Wide};
+use super::{Options, Receipt};
+use crate::event::{Class, Event, EventType, Extras, Head, Slot, Tracker, Wide};
 use crate::sync::Arc;
-use smallvec::SmallVec;
 use std::mem::MaybeUninit;
 
 /// One event, ready to be put into slots.
@@ -36,7 +35,7 @@ impl<E: Event> Parcel<E> {
         }
     }
 
-    pub(crate) fn set(&mut self, options: Options, receipt: Option<Arc<dyn Settle>>) {
+    pub(crate) fn set(&mut self, options: Options) {
         if let Some(stamp) = options.intended {
             self.stamp = stamp;
         }
@@ -46,12 +45,31 @@ impl<E: Event> Parcel<E> {
         if let Some(id) = options.causation {
             self.causation = id.as_u128();
         }
-        if options.id.is_some() || options.metadata.is_some() || receipt.is_some() {
+        if options.id.is_some() || options.metadata.is_some() {
             self.extras = Some(Arc::new(Extras {
                 id: options.id,
                 metadata: options.metadata,
-                receipt,
+                receipt: None,
             }));
+        }
+    }
+
+    /// Has the outcome told to whoever holds the receipt.
+    pub(crate) fn track(&mut self) -> Receipt {
+        let extras = Arc::new(Extras {
+            receipt: Some(Tracker::default()),
+            ..Extras::default()
+        });
+        self.extras = Some(Arc::clone(&extras));
+        Receipt(extras)
+    }
+
+    /// Tells a receipt to how many pools the event goes.
+    pub(crate) fn expect_pools(&self, pools: usize) {
+        if let Some(extras) = &self.extras
+            && let Some(receipt) = &extras.receipt
+        {
+            receipt.expect_pools(pools);
         }
     }
 
@@ -79,42 +97,44 @@ impl<E: Event> Parcel<E> {
     }
 
     /// Puts the event into `places`, of which there is at least one: moved into a single one, shared
-    /// among several.
-    pub(crate) fn put<P>(
-        self,
-        sequence: u64,
-        mut places: SmallVec<[P; 4]>,
-        mut put: impl FnMut(P, Slot),
-    ) {
-        if places.len() == 1
-            && let Some(place) = places.pop()
-        {
-            put(place, Slot::by_value(|slot| self.write(sequence, slot)));
+    /// among several. Nothing of the event is left here: what a payload's `Drop` does is the workers'
+    /// affair.
+    pub(crate) fn put<P: Copy>(self, sequence: u64, places: &[P], mut put: impl FnMut(P, Slot)) {
+        let Some((&last, others)) = places.split_last() else {
+            unreachable!("an event that goes nowhere is not put anywhere");
+        };
+        if others.is_empty() {
+            put(last, Slot::by_value(|slot| self.write(sequence, slot)));
             return;
         }
-        let head = self.head(sequence);
-        let event = Arc::new(self.event);
-        for place in places {
+        let Self {
+            event,
+            event_type,
+            class,
+            key,
+            stamp,
+            correlation,
+            causation,
+            extras,
+        } = self;
+        let share = |extras, event| {
             let head = Head {
-                key_hash: head.key_hash,
-                stamp: head.stamp,
-                sequence: head.sequence,
-                correlation: head.correlation,
-                causation: head.causation,
-                extras: head.extras.clone(),
+                key_hash: key.unwrap_or(0),
+                stamp,
+                sequence,
+                correlation: Wide::new(correlation),
+                causation: Wide::new(causation),
+                extras,
             };
-            let slot = Slot::by_value(|slot| {
-                Slot::write_shared(
-                    slot,
-                    self.event_type,
-                    self.class,
-                    self.key.is_some(),
-                    head,
-                    Arc::clone(&event),
-                )
-            });
-            put(place, slot);
+            Slot::by_value(|slot| {
+                Slot::write_shared(slot, event_type, class, key.is_some(), head, event)
+            })
+        };
+        let event = Arc::new(event);
+        for &place in others {
+            put(place, share(extras.clone(), Arc::clone(&event)));
         }
+        put(last, share(extras, event));
     }
 }
 

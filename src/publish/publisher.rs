@@ -7,13 +7,14 @@
 //! rarer goes through [`Publisher::send`], which is out of line.
 
 use super::parcel::{Parcel, pools_in};
-use super::tracked::Tracker;
+use super::spill::Queue;
 use super::{
     Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread,
+    may_publish,
 };
-use crate::event::{Class, Event, EventType, Head, SequenceLease, Settle, Slot, is_sampled};
-use crate::lane::{CLASS_COUNT, GateState, LaneTx, lane};
-use crate::route::{Attached, Control, Fabric, PublisherState, WorkerPort, pick};
+use crate::event::{Class, Event, EventType, Head, SequenceLease, Slot, is_sampled};
+use crate::lane::{CLASS_COUNT, LaneTx, lane};
+use crate::route::{Attached, Control, Fabric, POOL_COUNT_MAX, PublisherState, WorkerPort, pick};
 use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, spin_loop, thread};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ const BATCH_GROUP: usize = 64;
 /// The sending end of a lane, and the bell behind it.
 #[derive(Debug)]
 pub(crate) struct OutLane {
+    /// The number of the worker that it leads to.
+    worker: usize,
     pub(crate) tx: LaneTx<Slot>,
     pub(crate) port: Arc<WorkerPort>,
 }
@@ -52,7 +55,7 @@ impl OutLane {
             }),
             fabric.barrier,
         );
-        Self { tx, port }
+        Self { worker, tx, port }
     }
 
     #[inline(always)]
@@ -177,12 +180,13 @@ impl Lent {
         (moved, is_done)
     }
 
-    /// The worker ends: what waits comes out, and the lane goes back.
-    pub(crate) fn drain(&self, barrier: Barrier) -> VecDeque<Slot> {
+    /// The worker ends: what waits comes out, with the worker it is for, and the lane goes back.
+    pub(crate) fn drain(&self, barrier: Barrier) -> (usize, VecDeque<Slot>) {
         let mut away = self.away.lock();
         let rest = std::mem::take(&mut away.queue);
+        let worker = away.lane.as_ref().map_or(0, |lane| lane.worker);
         self.give_back(away, barrier);
-        rest
+        (worker, rest)
     }
 
     fn give_back(&self, mut away: MutexGuard<'_, Away>, barrier: Barrier) {
@@ -340,7 +344,7 @@ impl Publisher {
     #[inline(never)]
     fn publish_slow<E: Event>(&mut self, event: E, stamp: u64) -> Result<(), PublishError<E>> {
         let parcel = Parcel::new(event, self.class, stamp);
-        self.send(parcel, self.admission, None)
+        self.send(parcel, self.admission)
             .map_err(|refused| refused.map(|parcel| parcel.event))
     }
 
@@ -354,7 +358,7 @@ impl Publisher {
             Ok(()) => Ok(()),
             Err(event) => {
                 let parcel = Parcel::new(event, self.class, stamp);
-                self.send(parcel, Admission::Fail, None)
+                self.send(parcel, Admission::Fail)
                     .map_err(|refused| refused.map(|parcel| parcel.event))
             }
         }
@@ -372,8 +376,8 @@ impl Publisher {
         let class = options.class.unwrap_or(self.class);
         let admission = options.admission.unwrap_or(self.admission);
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
-        parcel.set(options, None);
-        self.send(parcel, admission, None)
+        parcel.set(options);
+        self.send(parcel, admission)
             .map_err(|refused| refused.map(|parcel| parcel.event))
     }
 
@@ -382,13 +386,11 @@ impl Publisher {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
-        let tracker = Tracker::new(0);
         let mut parcel = Parcel::new(event, self.class, self.fabric.clock.raw());
-        let settle: Arc<dyn Settle> = Arc::<Tracker>::clone(&tracker);
-        parcel.set(Options::new(), Some(settle));
-        self.send(parcel, self.admission, Some(&tracker))
+        let receipt = parcel.track();
+        self.send(parcel, self.admission)
             .map_err(|refused| refused.map(|parcel| parcel.event))?;
-        Ok(Receipt(tracker))
+        Ok(receipt)
     }
 
     /// Publishes many events with one stamp and one bell for each group of them.
@@ -402,19 +404,45 @@ impl Publisher {
         I: IntoIterator<Item = E>,
     {
         let mut events = events.into_iter();
+        if const { Slot::holds::<E>() } {
+            return self.publish_groups(events);
+        }
+        // Each is boxed in any case, and too large to be collected on the stack.
         let mut published = 0;
-        let mut group: Vec<(E, Option<u64>)> = Vec::with_capacity(BATCH_GROUP);
+        while let Some(event) = events.next() {
+            if let Err(refused) = self.publish(event) {
+                return Err(BatchError {
+                    published,
+                    refused,
+                    pulled: Vec::new(),
+                    rest: events,
+                });
+            }
+            published += 1;
+        }
+        Ok(published)
+    }
+
+    fn publish_groups<E: Event, I: Iterator<Item = E>>(
+        &mut self,
+        mut events: I,
+    ) -> Result<usize, BatchError<E, I>> {
+        let mut published = 0;
         loop {
             // Pulled, and asked for their keys, outside the bracket: both are the user's code.
-            group.extend(events.by_ref().take(BATCH_GROUP).map(|event| {
-                let key = event.key().hash();
-                (event, key)
-            }));
+            let group: SmallVec<[(E, Option<u64>); BATCH_GROUP]> = events
+                .by_ref()
+                .take(BATCH_GROUP)
+                .map(|event| {
+                    let key = event.key().hash();
+                    (event, key)
+                })
+                .collect();
             if group.is_empty() {
                 return Ok(published);
             }
             let stamp = self.fabric.clock.raw();
-            let mut pulled = group.drain(..);
+            let mut pulled = group.into_iter();
             loop {
                 let (done, stopped_at) = self.put_group(&mut pulled, stamp);
                 published += done;
@@ -470,20 +498,28 @@ impl Publisher {
                 sequence: self.lease.next(),
                 ..Head::default()
             };
-            let pushed = lane
+            let filled = lane
                 .tx
-                .push_with(|slot| Slot::write(slot, event_type, class, true, head, event));
-            assert!(pushed, "the room was there and nobody else pushes (L1)");
+                .fill_with(|slot| Slot::write(slot, event_type, class, true, head, event));
+            assert!(filled, "the room was there and nobody else pushes (L1)");
             touched |= 1 << offset;
             done += 1;
         }
+        if touched == 0 {
+            self.state.busy.leave();
+            return (done, stopped_at);
+        }
+        let first = self.fabric.pools[pools.trailing_zeros() as usize].first as usize;
+        for offset in pools_in(touched) {
+            let index = (first + offset) * CLASS_COUNT + class.index();
+            if let Entry::Open(lane) = &mut self.lanes[index] {
+                lane.tx.release();
+            }
+        }
         self.state.note_published(done as u64);
         self.state.busy.leave();
-        if touched != 0 {
-            let first = self.fabric.pools[pools.trailing_zeros() as usize].first as usize;
-            for offset in pools_in(touched) {
-                self.fabric.ring(&self.fabric.ports[first + offset], class);
-            }
+        for offset in pools_in(touched) {
+            self.fabric.ring(&self.fabric.ports[first + offset], class);
         }
         (done, stopped_at)
     }
@@ -494,7 +530,6 @@ impl Publisher {
         &mut self,
         mut parcel: Parcel<E>,
         admission: Admission,
-        tracker: Option<&Arc<Tracker>>,
     ) -> Result<(), PublishError<Parcel<E>>> {
         current(&self.fabric, |worker| {
             if let Some(worker) = worker {
@@ -503,7 +538,7 @@ impl Publisher {
         });
         let mut deadline = None;
         loop {
-            parcel = match self.try_send(parcel, tracker) {
+            parcel = match self.try_send(parcel) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Final(error)) => return Err(error),
                 Err(Refusal::Full(parcel)) => parcel,
@@ -512,9 +547,6 @@ impl Publisher {
             match admission {
                 Admission::Lossy if self.fabric.lossy[parcel.class.index()] => {
                     self.state.note_dropped();
-                    if let Some(tracker) = tracker {
-                        tracker.expect_pools(0);
-                    }
                     return Ok(());
                 }
                 Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel)),
@@ -532,25 +564,21 @@ impl Publisher {
     }
 
     /// One try: a place in every pool first, then all of them together, which cannot fail.
-    fn try_send<E: Event>(
-        &mut self,
-        parcel: Parcel<E>,
-        tracker: Option<&Arc<Tracker>>,
-    ) -> Result<(), Refusal<Parcel<E>>> {
+    fn try_send<E: Event>(&mut self, parcel: Parcel<E>) -> Result<(), Refusal<Parcel<E>>> {
         let fabric = Arc::clone(&self.fabric);
         let pools = fabric.routes.pools(parcel.event_type.index());
-        if pools == 0 && fabric.gate.is_open() {
-            self.state.note_unhandled();
-            if let Some(tracker) = tracker {
-                tracker.expect_pools(0);
+        if pools == 0 {
+            if !may_publish(&fabric) {
+                return Err(Refusal::Final(PublishError::Closed(parcel)));
             }
+            self.state.note_unhandled();
             return if fabric.no_handler_is_error {
                 Err(Refusal::Final(PublishError::NoHandler(parcel)))
             } else {
                 Ok(())
             };
         }
-        let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+        let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
         let mut is_full = false;
         for pool in pools_in(pools) {
             match self.place(pool, parcel.class, parcel.key) {
@@ -562,11 +590,7 @@ impl Publisher {
             }
         }
         self.state.busy.enter(fabric.barrier);
-        let allowed = match fabric.gate.state() {
-            GateState::Open => true,
-            GateState::Draining => current(&fabric, |worker| worker.is_some()),
-            GateState::Shut => false,
-        };
+        let allowed = may_publish(&fabric);
         if !allowed || is_full {
             self.state.busy.leave();
             for place in places {
@@ -590,18 +614,15 @@ impl Publisher {
                 Refusal::Final(PublishError::Closed(parcel))
             });
         }
-        if let Some(tracker) = tracker {
-            tracker.expect_pools(places.len());
-        }
+        parcel.expect_pools(places.len());
         let class = parcel.class;
         let sequence = self.lease.next();
-        let bells = places.clone();
-        parcel.put(sequence, places, |place, slot| {
-            self.put(&fabric, place, slot)
+        parcel.put(sequence, &places, |place, slot| {
+            self.put(&fabric, place, slot);
         });
         self.state.note_published(1);
         self.state.busy.leave();
-        for place in bells {
+        for place in places {
             match place {
                 Place::Lane(index) => fabric.ring(&fabric.ports[index / CLASS_COUNT], class),
                 Place::Shared(pool) => fabric.ring_pool(pool, class),
@@ -707,7 +728,7 @@ impl Publisher {
                 lent.keep(slot);
             }
             Place::SpillShared(pool) => current(fabric, |worker| match worker {
-                Some(worker) => worker.spill_shared(pool, slot),
+                Some(worker) => worker.spill_queue(Queue::Shared(pool), slot),
                 None => unreachable!("the place was found on a worker's thread"),
             }),
         }
@@ -777,7 +798,7 @@ impl Publisher {
                 spin_loop();
             }
         }
-        let queues: SmallVec<[_; 4]> = pools_in(pools)
+        let queues: SmallVec<[_; POOL_COUNT_MAX]> = pools_in(pools)
             .filter_map(|pool| fabric.shared_queue(pool, parcel.class))
             .collect();
         for queue in &queues {

@@ -7,11 +7,11 @@
 //! handled in that order.
 
 use super::parcel::{Parcel, pools_in};
-use super::tracked::Tracker;
-use super::{Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread};
+use super::spill::Queue;
+use super::{Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread, may_publish};
 use crate::event::{Event, SequenceLease, Slot};
-use crate::lane::{GateState, Inbox, Room};
-use crate::route::{Fabric, pick};
+use crate::lane::{Inbox, Room};
+use crate::route::{Fabric, POOL_COUNT_MAX, pick};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, clock, spin_loop, thread};
 use smallvec::SmallVec;
@@ -41,7 +41,6 @@ pub(crate) fn publish_shared<E: Event>(
     fabric: &Arc<Fabric>,
     mut parcel: Parcel<E>,
     admission: Admission,
-    tracker: Option<&Arc<Tracker>>,
 ) -> Result<(), PublishError<E>> {
     current(fabric, |worker| {
         if let Some(worker) = worker {
@@ -50,9 +49,7 @@ pub(crate) fn publish_shared<E: Event>(
     });
     let mut deadline = None;
     loop {
-        parcel = match current(fabric, |worker| {
-            try_publish(fabric, parcel, tracker, worker)
-        }) {
+        parcel = match current(fabric, |worker| try_publish(fabric, parcel, worker)) {
             Ok(()) => return Ok(()),
             Err(Refusal::Final(error)) => return Err(error.map(|parcel| parcel.event)),
             Err(Refusal::Full(parcel)) => parcel,
@@ -60,9 +57,6 @@ pub(crate) fn publish_shared<E: Event>(
         match admission {
             Admission::Lossy if fabric.lossy[parcel.class.index()] => {
                 fabric.note_shared_dropped();
-                if let Some(tracker) = tracker {
-                    tracker.expect_pools(0);
-                }
                 return Ok(());
             }
             Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel.event)),
@@ -82,22 +76,21 @@ pub(crate) fn publish_shared<E: Event>(
 fn try_publish<E: Event>(
     fabric: &Arc<Fabric>,
     parcel: Parcel<E>,
-    tracker: Option<&Arc<Tracker>>,
     worker: Option<&WorkerOut>,
 ) -> Result<(), Refusal<Parcel<E>>> {
     let pools = fabric.routes.pools(parcel.event_type.index());
-    if pools == 0 && fabric.gate.is_open() {
-        fabric.note_shared_unhandled();
-        if let Some(tracker) = tracker {
-            tracker.expect_pools(0);
+    if pools == 0 {
+        if !may_publish(fabric) {
+            return Err(Refusal::Final(PublishError::Closed(parcel)));
         }
+        fabric.note_shared_unhandled();
         return if fabric.no_handler_is_error {
             Err(Refusal::Final(PublishError::NoHandler(parcel)))
         } else {
             Ok(())
         };
     }
-    let mut places: SmallVec<[Place; 4]> = SmallVec::new();
+    let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
     let mut is_full = false;
     for pool in pools_in(pools) {
         let place = destination(fabric, pool, parcel.key);
@@ -122,11 +115,7 @@ fn try_publish<E: Event>(
         Some(worker) => worker.state().busy.enter(fabric.barrier),
         None => fabric.barrier.light(),
     }
-    let allowed = match fabric.gate.state() {
-        GateState::Open => true,
-        GateState::Draining => worker.is_some(),
-        GateState::Shut => false,
-    };
+    let allowed = may_publish(fabric);
     if !allowed || is_full {
         for place in places {
             if let Some(queue) = queue_of(fabric, place, parcel.class) {
@@ -142,12 +131,10 @@ fn try_publish<E: Event>(
             Refusal::Final(PublishError::Closed(parcel))
         });
     }
-    if let Some(tracker) = tracker {
-        tracker.expect_pools(places.len());
-    }
+    parcel.expect_pools(places.len());
     let class = parcel.class;
     fabric.note_shared_published();
-    parcel.put(sequence(), places, |place, slot| match (place, worker) {
+    parcel.put(sequence(), &places, |place, slot| match (place, worker) {
         (Place::Inbox(index), _) => {
             fabric.ports[index].inbox(class.index()).push(slot);
             fabric.ring(&fabric.ports[index], class);
@@ -158,8 +145,8 @@ fn try_publish<E: Event>(
                 fabric.ring_pool(pool, class);
             }
         }
-        (Place::SpillInbox(index), Some(worker)) => worker.spill_inbox(index, slot),
-        (Place::SpillShared(pool), Some(worker)) => worker.spill_shared(pool, slot),
+        (Place::SpillInbox(index), Some(worker)) => worker.spill_queue(Queue::Inbox(index), slot),
+        (Place::SpillShared(pool), Some(worker)) => worker.spill_queue(Queue::Shared(pool), slot),
         (_, None) => unreachable!("only a worker's thread has a spill"),
     });
     if let Some(worker) = worker {
@@ -195,7 +182,7 @@ fn destination(fabric: &Fabric, pool: usize, key: Option<u64>) -> Place {
 /// Waits until every destination may have room, or for the gate, or the deadline.
 fn wait<E: Event>(fabric: &Arc<Fabric>, parcel: &Parcel<E>, until: Option<std::time::Instant>) {
     let pools = fabric.routes.pools(parcel.event_type.index());
-    let queues: SmallVec<[&Inbox<Slot>; 4]> = pools_in(pools)
+    let queues: SmallVec<[&Inbox<Slot>; POOL_COUNT_MAX]> = pools_in(pools)
         .filter_map(|pool| queue_of(fabric, destination(fabric, pool, parcel.key), parcel.class))
         .collect();
     let ready = || queues.iter().all(|queue| queue.has_room()) || !fabric.gate.is_open();

@@ -21,6 +21,8 @@ mod barrier;
 mod cell;
 pub(crate) mod clock;
 mod handover;
+#[cfg(tsan)]
+mod once;
 mod park;
 mod prefetch;
 pub(crate) mod thread;
@@ -33,14 +35,15 @@ pub(crate) use prefetch::prefetch_slot;
 
 pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
 pub(crate) use crossbeam_utils::CachePadded;
+#[cfg(tsan)]
+pub(crate) use once::OnceLock;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::hint::spin_loop;
-pub(crate) use std::sync::{Arc, OnceLock, Weak};
-
-/// The ring inside a lane: rtrb, with what is assumed of it written down in `lane/README.md`.
-pub(crate) mod ring {
-    pub(crate) use rtrb::{Consumer, Producer, RingBuffer};
-}
+/// An `Arc` whose last drop the models watch: whoever drops the value sees what all owners did to it.
+pub(crate) use std::sync::Arc as WatchedArc;
+#[cfg(not(tsan))]
+pub(crate) use std::sync::OnceLock;
+pub(crate) use std::sync::{Arc, Weak};
 
 /// Atomic words.
 pub(crate) mod atomic {

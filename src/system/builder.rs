@@ -99,6 +99,9 @@ impl Pool {
     }
 }
 
+/// Three lower classes that fall due together take three events; the class above them wants as many.
+const STARVATION_LIMIT_MIN: usize = 6;
+
 /// Builds an [`EventSystem`]; see [`EventSystem::builder`].
 #[must_use]
 pub struct Builder {
@@ -203,7 +206,7 @@ impl Builder {
         self
     }
 
-    /// A waiting lower class is served at least once in so many events; 256 at first.
+    /// A waiting lower class is served at least once in so many events; 256 at first, 6 at least.
     pub fn starvation_limit(mut self, events: usize) -> Self {
         self.starvation_limit = events;
         self
@@ -256,9 +259,14 @@ impl Builder {
         at_least_one("inbox_capacity", self.inbox_capacity);
         at_least_one("spill_max", self.spill_max);
         at_least_one("batch_max", self.batch_max);
-        at_least_one("starvation_limit", self.starvation_limit);
         for pool in &self.pools {
             at_least_one(&format!("pool {}: workers", pool.name), pool.workers);
+        }
+        if self.starvation_limit < STARVATION_LIMIT_MIN {
+            faults.push(format!(
+                "starvation_limit: {} is below {STARVATION_LIMIT_MIN} (with less, three waiting lower classes would leave no turn for critical events)",
+                self.starvation_limit
+            ));
         }
         if self.pools.len() > POOL_COUNT_MAX {
             faults.push(format!(

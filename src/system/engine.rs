@@ -102,13 +102,25 @@ impl Engine {
         // once more. One of the two finds the letter.
         self.fabric.barrier.heavy();
         if self.workers[worker].phase() == Phase::Stopped {
-            while let Some(control) = port.take_control() {
-                if let Control::Letter(letter) = control
-                    && let Ok(letter) = letter.downcast::<Letter>()
-                {
-                    letter.answer_for_ended();
-                }
+            self.answer_for(worker);
+        }
+    }
+
+    /// Answers the letters of a worker that has ended or that nobody runs. New lanes stay for the next one.
+    pub(crate) fn answer_for(&self, worker: usize) {
+        let port = &self.fabric.ports[worker];
+        let mut lanes = Vec::new();
+        while let Some(control) = port.take_control() {
+            match control {
+                Control::Letter(letter) => match letter.downcast::<Letter>() {
+                    Ok(letter) => letter.answer_for_ended(),
+                    Err(_) => unreachable!("a worker is sent letters only"),
+                },
+                Control::Attach(lane) => lanes.push(lane),
             }
+        }
+        for lane in lanes {
+            port.send(Control::Attach(lane), self.fabric.barrier);
         }
     }
 

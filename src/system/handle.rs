@@ -6,12 +6,12 @@ use super::poller::Poller;
 use super::shutdown::{ShutdownReport, ShutdownTicket};
 use super::subscribing::{Subscription, SubscriptionBuilder};
 use crate::error::Error;
-use crate::event::{Event, Settle};
+use crate::event::Event;
 use crate::handler::{Context, by_ref};
 use crate::metrics::Report;
 use crate::outcome::IntoOutcome;
 use crate::publish::{
-    Admission, Options, Parcel, PublishError, Publisher, Receipt, Tracker, publish_shared,
+    Admission, Options, Parcel, PublishError, Publisher, Receipt, publish_shared,
 };
 use crate::sync::Arc;
 use crate::sync::clock::Clock;
@@ -103,8 +103,8 @@ impl Handle {
         options: Options,
     ) -> Result<(), PublishError<E>> {
         let admission = options.admission.unwrap_or_default();
-        let parcel = self.parcel(event, options, None);
-        publish_shared(&self.engine.fabric, parcel, admission, None)
+        let parcel = self.parcel(event, options);
+        publish_shared(&self.engine.fabric, parcel, admission)
     }
 
     /// As [`publish`](Self::publish), with a receipt that tells how each delivery ended.
@@ -112,27 +112,16 @@ impl Handle {
     /// # Errors
     /// The event comes back inside.
     pub fn publish_tracked<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
-        let tracker = Tracker::new(0);
-        let settle: Arc<dyn Settle> = Arc::<Tracker>::clone(&tracker);
-        let parcel = self.parcel(event, Options::new(), Some(settle));
-        publish_shared(
-            &self.engine.fabric,
-            parcel,
-            Admission::Block,
-            Some(&tracker),
-        )?;
-        Ok(Receipt(tracker))
+        let mut parcel = self.parcel(event, Options::new());
+        let receipt = parcel.track();
+        publish_shared(&self.engine.fabric, parcel, Admission::Block)?;
+        Ok(receipt)
     }
 
-    fn parcel<E: Event>(
-        &self,
-        event: E,
-        options: Options,
-        receipt: Option<Arc<dyn Settle>>,
-    ) -> Parcel<E> {
+    fn parcel<E: Event>(&self, event: E, options: Options) -> Parcel<E> {
         let class = options.class.unwrap_or_default();
         let mut parcel = Parcel::new(event, class, self.clock().raw());
-        parcel.set(options, receipt);
+        parcel.set(options);
         parcel
     }
 

@@ -37,12 +37,16 @@ impl Poller {
                 format!("poller: the engine of pool {name} is stopping"),
             ));
         }
-        let mut poller = engine.pools[pool].poller.lock();
-        if poller.is_some() {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("poller: the pool {name} has a poller (drop it first)"),
-            ));
+        {
+            let mut poller = engine.pools[pool].poller.lock();
+            if poller.is_some() {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("poller: the pool {name} has a poller (drop it first)"),
+                ));
+            }
+            // From here on letters are sent: what is withdrawn while handlers are made is found in one.
+            *poller = Some(thread::current());
         }
         let mut worker = engine.make_worker(pool);
         let subscriptions: Vec<_> = engine
@@ -63,8 +67,6 @@ impl Poller {
                 return Err(Error::new(ErrorKind::Factory, text));
             }
         }
-        *poller = Some(thread::current());
-        drop(poller);
         Ok(Self {
             engine: Arc::clone(engine),
             pool,
@@ -80,8 +82,9 @@ impl Poller {
         let taken = worker.poll(batches);
         if worker.is_stopped() {
             if let Some(worker) = self.worker.take() {
-                *self.engine.pools[self.pool].poller.lock() = None;
+                // Ended first: until the place is free nobody else abandons what is left.
                 worker.end();
+                *self.engine.pools[self.pool].poller.lock() = None;
             }
             if taken == 0 {
                 return Polled::Stopped;
@@ -102,7 +105,6 @@ impl Drop for Poller {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
             self.engine.put_down(self.pool, worker);
-            *self.engine.pools[self.pool].poller.lock() = None;
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::lane::GateState;
 use crate::publish::is_worker_thread;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Condvar, Mutex, clock, thread};
-use crate::worker::{Abandoned, Answer, Letter, Phase, Round};
+use crate::worker::{Abandoned, Answer, Letter, Phase, Round, abandon};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -203,6 +203,36 @@ impl Engine {
         for started in threads {
             let _ = started.thread.join();
         }
+        self.settle_orphans();
+    }
+
+    /// Abandons what workers had spilled for workers of other pools, in the name of the subscriptions
+    /// there.
+    fn settle_orphans(&self) {
+        let mut orphans = Vec::new();
+        for worker in &self.workers {
+            orphans.append(&mut worker.orphans.lock());
+        }
+        for (target, mut slot) in orphans {
+            let pool = usize::from(self.workers[target].id.pool);
+            // Let go before the payload is dropped, which is the user's code.
+            let subs: Vec<_> = self
+                .registry
+                .lock()
+                .of_type(slot.type_index())
+                .iter()
+                .filter(|shared| shared.pool == pool)
+                .cloned()
+                .collect();
+            let place = self.fabric.pools[pool].count as usize;
+            abandon(
+                &self.workers[target],
+                &self.fabric.clock,
+                &subs,
+                place,
+                &mut slot,
+            );
+        }
     }
 
     fn polls_here(&self) -> bool {
@@ -253,6 +283,7 @@ impl Engine {
                 self.abandon_unmanned(pool);
             }
         }
+        self.settle_orphans();
         let stuck: Vec<usize> = if answer.is_complete() {
             Vec::new()
         } else {

@@ -208,7 +208,7 @@ impl Engine {
                         LaneKind::Publisher
                     },
                     depth: lane.stats.depth(),
-                    capacity: lane.stats.capacity() as u64,
+                    capacity: lane.stats.capacity(),
                     taken: lane.stats.taken(),
                     full_count: lane.stats.full_count(),
                 });
@@ -244,9 +244,24 @@ impl Engine {
         )
     }
 
-    /// Keeps what a poller leaves for the next one.
+    /// Keeps what a poller leaves for the next one, and frees its place.
     pub(crate) fn put_down(&self, pool: usize, worker: Worker) {
-        *self.pools[pool].stash.lock() = Some(worker.put_down());
+        let index = self.fabric.pools[pool].first as usize;
+        let (stash, stop) = worker.put_down();
+        {
+            // The next poller waits for this to be over.
+            let mut poller = self.pools[pool].poller.lock();
+            *self.pools[pool].stash.lock() = Some(stash);
+            *poller = None;
+            self.workers[index].set_phase(Phase::Stopped);
+            // A letter that was sent meanwhile is found here, or by its sender, who looks at the phase.
+            self.fabric.barrier.heavy();
+            self.answer_for(index);
+        }
+        // Only now: whoever stops the engine finds the place free, and abandons what was left.
+        if let Some(stop) = stop {
+            stop.give(Ok(()));
+        }
     }
 
     /// At the end: a polled pool without a poller abandons what waits in it.

@@ -52,6 +52,15 @@ impl Engine {
                 format!("subscription {name}: no event type (name one with on::<E>())"),
             ));
         }
+        let polls_here = self.audience(pool).is_some_and(|(_, waits)| !waits);
+        if polls_here && recipe.can_fail() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                format!(
+                    "subscription {name}: its factory would have to run inside the next poll of this thread (subscribe before the poller is made, or from another thread)"
+                ),
+            ));
+        }
         for (nth, event) in events.iter().enumerate() {
             if events[..nth].iter().any(|other| other.index == event.index) {
                 return Err(Error::new(

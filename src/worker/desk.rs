@@ -5,7 +5,7 @@
 use super::Stamps;
 use super::shared::WorkerShared;
 use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sampled, panic_message};
-use crate::handler::{Bench, BenchSub, Context, WorkerId, id_of};
+use crate::handler::{Bench, BenchSub, Context, SubscriptionShared, WorkerId, id_of};
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::{Cause, WorkerOut};
 use crate::sync::Arc;
@@ -336,22 +336,38 @@ impl Desk {
 
     /// Ends an event that nobody will handle any more.
     pub(crate) fn abandon(&mut self, slot: &mut Slot) {
-        if slot.is_empty() {
-            return;
-        }
-        let (indexes, is_trivial, subs) = self.bench.of_type(slot.type_index());
-        let (head, mut payload) = slot.split();
-        taken(head, indexes.len());
-        for &index in indexes {
-            let sub = subs.at(index);
-            let counts = &sub.shared.counts[usize::from(self.shared.id.index)];
-            counts.admit();
-            counts.end(Ended::Abandoned);
-            settle(head, sub.shared.id, Ended::Abandoned);
-        }
-        self.shared.abandoned.lock().add(id_of(head, &self.clock));
-        payload.discard_contained(is_trivial);
+        let (indexes, _, subs) = self.bench.of_type(slot.type_index());
+        let subs: Vec<_> = indexes
+            .iter()
+            .map(|&index| Arc::clone(&subs.at(index).shared))
+            .collect();
+        let place = usize::from(self.shared.id.index);
+        abandon(&self.shared, &self.clock, &subs, place, slot);
     }
+}
+
+/// Ends an event for subscriptions that will not handle it any more, counted in their cells of this
+/// place by the one thread that may write there.
+pub(crate) fn abandon(
+    shared: &WorkerShared,
+    clock: &Clock,
+    subs: &[Arc<SubscriptionShared>],
+    place: usize,
+    slot: &mut Slot,
+) {
+    if slot.is_empty() {
+        return;
+    }
+    let (head, mut payload) = slot.split();
+    taken(head, subs.len());
+    for sub in subs {
+        let counts = &sub.counts[place];
+        counts.admit();
+        counts.end(Ended::Abandoned);
+        settle(head, sub.id, Ended::Abandoned);
+    }
+    shared.abandoned.lock().add(id_of(head, clock));
+    payload.discard_contained(false);
 }
 
 /// Tells whoever waits for the event's outcome that its deliveries are known here.

@@ -6,8 +6,8 @@ mod letter;
 mod run;
 mod shared;
 
-pub(crate) use desk::ErrorObserver;
 pub use desk::ErrorReport;
+pub(crate) use desk::{ErrorObserver, abandon};
 pub use idle::Wait;
 pub(crate) use letter::{Answer, Letter, Round};
 pub(crate) use run::{Stash, Worker, WorkerSettings, needs_bell};

@@ -21,6 +21,8 @@ use std::time::Duration;
 /// A batch smaller than this, right after another, is followed by a pause: a worker that polls faster
 /// than events come steals the index line for every event.
 const FEW: usize = 32;
+/// Turns between two looks for lanes whose publisher is gone.
+const TURNS_PER_SWEEP: u32 = 4_096;
 /// The pause, in spins.
 const FEW_PAUSE_SPINS: u32 = 16;
 
@@ -45,6 +47,8 @@ struct InLane {
 pub(crate) struct Stash {
     lanes: [Vec<InLane>; CLASS_COUNT],
     out: WorkerOut,
+    /// Who has waited for how long goes on (PD3).
+    passed: [usize; CLASS_COUNT],
 }
 
 impl fmt::Debug for Stash {
@@ -76,6 +80,7 @@ pub(crate) struct Worker {
     /// Events taken since each class was last looked at when it was due.
     passed: [usize; CLASS_COUNT],
     turn: usize,
+    turns: u32,
     /// Something was handled since the last shutdown round.
     was_active: bool,
     /// Rounds to be answered after the next full look that finds nothing or after a turn.
@@ -101,9 +106,10 @@ impl Worker {
         observer: Option<ErrorObserver>,
         stash: Option<Stash>,
     ) -> Self {
-        let Stash { lanes, out } = stash.unwrap_or_else(|| Stash {
+        let Stash { lanes, out, passed } = stash.unwrap_or_else(|| Stash {
             lanes: Default::default(),
             out: WorkerOut::new(Arc::clone(&fabric), shared.index),
+            passed: [0; CLASS_COUNT],
         });
         let out = Rc::new(out);
         let clock = fabric.clock.clone();
@@ -115,8 +121,9 @@ impl Worker {
             lanes,
             desk: Desk::new(out, shared, clock, observer, settings.stamps),
             idle: Idle::new(settings.wait, settings.is_crowded),
-            passed: [0; CLASS_COUNT],
+            passed,
             turn: 0,
+            turns: 0,
             was_active: false,
             rounds: Vec::new(),
             stop: None,
@@ -200,7 +207,7 @@ impl Worker {
         self.desk.shared.set_phase(Phase::Polling);
     }
 
-    /// Whether anything at all waits for this worker. Also lets go of lanes whose publisher is gone.
+    /// Whether anything at all waits for this worker.
     fn has_anything(&mut self) -> bool {
         if self.port.has_control() || self.desk.out.is_spilling() {
             return true;
@@ -211,32 +218,37 @@ impl Worker {
                 || self
                     .port
                     .used_inbox(index)
-                    .is_some_and(crate::lane::Inbox::has_waiting)
+                    .is_some_and(|inbox| inbox.has_waiting() || inbox.is_deferred())
                 || self.shared_waits(class)
             {
                 return true;
             }
-            // Abandoned is read before the look for emptiness (L8).
-            let shared = &self.desk.shared;
-            let mut found = false;
-            self.lanes[index].retain(|lane| {
-                let is_abandoned = lane.rx.is_abandoned();
-                let is_waiting = lane.rx.has_waiting();
-                found |= is_waiting;
-                let is_over = is_abandoned && !is_waiting;
-                if is_over {
-                    shared
-                        .lanes
-                        .lock()
-                        .retain(|entry| !Arc::ptr_eq(&entry.stats, lane.rx.stats()));
-                }
-                !is_over
-            });
-            if found {
+            if self.sweep(index) {
                 return true;
             }
         }
         false
+    }
+
+    /// Lets go of a class's lanes whose publisher is gone; whether any of the others has something.
+    fn sweep(&mut self, class: usize) -> bool {
+        let shared = &self.desk.shared;
+        let mut found = false;
+        self.lanes[class].retain(|lane| {
+            // Abandoned is read before the look for emptiness (L8).
+            let is_abandoned = lane.rx.is_abandoned();
+            let is_waiting = lane.rx.has_waiting();
+            found |= is_waiting;
+            let is_over = is_abandoned && !is_waiting;
+            if is_over {
+                shared
+                    .lanes
+                    .lock()
+                    .retain(|entry| !Arc::ptr_eq(&entry.stats, lane.rx.stats()));
+            }
+            !is_over
+        });
+        found
     }
 
     fn shared_waits(&self, class: Class) -> bool {
@@ -244,7 +256,7 @@ impl Worker {
             .shared
             .as_ref()
             .and_then(|queues| queues[class.index()].get())
-            .is_some_and(crate::lane::Inbox::has_waiting)
+            .is_some_and(|queue| queue.has_waiting() || queue.is_deferred())
     }
 
     /// Letters, spill, then one batch of the most urgent class that has events; events taken.
@@ -254,6 +266,13 @@ impl Worker {
             if self.stop.is_some() {
                 return 0;
             }
+        }
+        // A worker that never parks has to look for lanes without a publisher at other times.
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(TURNS_PER_SWEEP) {
+            (0..CLASS_COUNT).for_each(|class| {
+                self.sweep(class);
+            });
         }
         if self.desk.out.flush() {
             self.was_active = true;
@@ -417,10 +436,14 @@ impl Worker {
         limit: usize,
         queue: &crate::lane::Inbox<Slot>,
     ) -> (usize, bool) {
+        let barrier = self.fabric.barrier;
+        if queue.is_deferred() {
+            // Whoever spilled may be in a handler for long; there is room now.
+            queue.flush(barrier);
+        }
         if !queue.has_waiting() {
             return (0, true);
         }
-        let barrier = self.fabric.barrier;
         let pop = |_: &mut Desk| {
             let slot = queue.pop()?;
             queue.give_back(1, barrier);
@@ -514,23 +537,27 @@ impl Worker {
     }
 
     /// Leaves lanes and unsent events for the next worker of this place; drops handlers and state, on
-    /// the thread that made them.
-    pub(crate) fn put_down(mut self) -> Stash {
+    /// the thread that made them. The answer, if there is one, is to be given once the place is free.
+    pub(crate) fn put_down(mut self) -> (Stash, Option<Arc<super::Answer>>) {
         self.read_letters();
         for round in self.rounds.drain(..) {
             round.give(true);
         }
         self.desk.bench.clear();
-        self.desk.shared.set_phase(Phase::Stopped);
-        if let Some(answer) = self.stop.take() {
-            answer.give(Ok(()));
-        }
-        let Self { lanes, desk, .. } = self;
+        let Self {
+            lanes,
+            desk,
+            passed,
+            stop,
+            ..
+        } = self;
         let Desk { out, .. } = desk;
-        Stash {
+        let stash = Stash {
             lanes,
             out: Rc::into_inner(out).expect("outside a poll nobody else holds the worker's side"),
-        }
+            passed,
+        };
+        (stash, stop)
     }
 
     /// Abandons what is left and drops all state, on the worker's own thread.
@@ -558,6 +585,10 @@ impl Worker {
                 .as_ref()
                 .and_then(|queues| queues[class.index()].get());
             for queue in inbox.into_iter().chain(shared) {
+                // What was spilled first: from then on nothing moves from there into the queue.
+                for mut slot in queue.take_spilled(barrier) {
+                    desk.abandon(&mut slot);
+                }
                 while let Some(mut slot) = queue.pop() {
                     queue.give_back(1, barrier);
                     desk.abandon(&mut slot);
@@ -565,7 +596,15 @@ impl Worker {
             }
         }
         let out = Rc::clone(&desk.out);
-        out.drain(|mut slot| desk.abandon(&mut slot));
+        let workers = self.fabric.pools[self.settings.pool].workers();
+        out.drain(|worker, mut slot| {
+            if workers.contains(&worker) {
+                desk.abandon(&mut slot);
+            } else {
+                // For subscriptions that are unknown here; whoever stops the engine knows them.
+                desk.shared.orphans.lock().push((worker, slot));
+            }
+        });
         desk.bench.clear();
         out.retire();
         desk.shared.lanes.lock().clear();

@@ -2,7 +2,7 @@
 //!
 //! publish → route → lane → **worker** → handler → outcome
 
-use crate::event::{Class, EventId};
+use crate::event::{Class, EventId, Slot};
 use crate::handler::WorkerId;
 use crate::lane::LaneStats;
 use crate::metrics::Recorder;
@@ -78,6 +78,8 @@ pub(crate) struct WorkerShared {
     /// A lock on the cold side only: lanes come and go, and are reported.
     pub(crate) lanes: Mutex<Vec<LaneEntry>>,
     pub(crate) abandoned: Mutex<Abandoned>,
+    /// What this worker had spilled for workers of other pools when it ended, by the worker it is for.
+    pub(crate) orphans: Mutex<Vec<(usize, Slot)>>,
 }
 
 impl WorkerShared {
@@ -94,6 +96,7 @@ impl WorkerShared {
             recorder: Handover::new(Recorder::default(), Recorder::default(), barrier),
             lanes: Mutex::new(Vec::new()),
             abandoned: Mutex::new(Abandoned::default()),
+            orphans: Mutex::new(Vec::new()),
         }
     }
 

@@ -7,5 +7,6 @@
 
 mod common;
 mod dispatch;
+mod edges;
 mod publish;
 mod stopping;

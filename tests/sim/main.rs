@@ -6,7 +6,6 @@
 //! is added to the list below once what it found is mended. `RINGBOLT_SIM_SEEDS=…` sets how many are tried. Until the end begins a run is
 //! exactly the same each time; a stop is another thread's work, and what it meets may differ: `RINGBOLT_SIM_REPEATS=…` replays a seed more than once.
 
-mod known;
 mod ledger;
 mod random;
 mod run;
@@ -17,7 +16,7 @@ use std::cell::Cell;
 /// Runs of a plain test; some seconds.
 const SEEDS: u64 = 300;
 
-/// Seeds that once failed, and what they found: while a name is in `known.rs`, the run keeps clear of it.
+/// Seeds that once failed, and what they found.
 const ONCE_FAILED: &[(u64, &str)] = &[
     (7, "FOR_NOBODY_WHILE_DRAINING"),
     (20, "FOR_NOBODY_WHILE_DRAINING"),

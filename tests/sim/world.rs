@@ -1,6 +1,5 @@
 //! Events, handlers and publishes of the simulation, with traps in every place where user code runs.
 
-use crate::known;
 use crate::ledger::{End, Fate, Ledger, Plan};
 use crate::random::Random;
 use ringbolt::{
@@ -105,7 +104,7 @@ impl Setup {
             inbox_capacity: random.pick(&[1, 1, 2, 5]),
             spill_max: random.pick(&[1, 2, 5, 40]),
             batch_max: random.between(1, 9),
-            starvation_limit: random.between(known::STARVATION_LIMIT_MIN, 24),
+            starvation_limit: random.between(6, 24),
             no_handler: random.pick(&[NoHandler::Ignore, NoHandler::Error]),
             lossy: Class::ALL
                 .into_iter()
@@ -176,16 +175,7 @@ impl World {
     }
 
     fn plan(&self, random: &mut Random, publisher: u32, hops: u8) -> Plan {
-        let mut kind = random.below(KINDS as usize) as u8;
-        if known::FOR_NOBODY_WHILE_DRAINING
-            && hops < HOPS
-            && self.is_stopping.load(Ordering::SeqCst)
-        {
-            let books = self.ledger.books();
-            if let Some(sub) = books.subs.iter().find(|sub| sub.is_live) {
-                kind = sub.kinds[0];
-            }
-        }
+        let kind = random.below(KINDS as usize) as u8;
         Plan {
             kind,
             key: (!random.percent(25)).then(|| random.below(3) as u64),
@@ -272,12 +262,7 @@ impl World {
             0 => {
                 let handle = lock(&self.handle).clone();
                 if let Some(handle) = handle {
-                    let worker = if known::INBOX_ORDER_BETWEEN_SPILLS {
-                        1 + pool as u32
-                    } else {
-                        0
-                    };
-                    let plan = self.plan(random, HANDLE + worker, hops);
+                    let plan = self.plan(random, HANDLE, hops);
                     with_kind!(
                         plan.kind,
                         publish(self, &mut Way::Handle(&handle), random, plan)
@@ -648,7 +633,20 @@ pub(crate) fn subscribe(world: &Arc<World>, random: &mut Random) {
         Sort::ByRef => random.below(KINDS as usize) as u8,
     };
     let pool = random.below(world.setup.pools);
+    // A factory runs on the pool's worker before `subscribe` returns, which a poller of this very thread
+    // could not do: it goes for the while.
+    let had_poller = sort == Sort::Factory
+        && POLLERS
+            .with_borrow_mut(|pollers| pollers[pool].take())
+            .is_some();
     with_kind!(kind, subscribe_kind(world, sort, kind, pool));
+    if had_poller && let Some(handle) = lock(&world.handle).clone() {
+        match handle.poller(&format!("p{pool}")) {
+            Ok(poller) => POLLERS.with_borrow_mut(|pollers| pollers[pool] = Some(poller)),
+            Err(error) if error.is_closed() => {}
+            Err(error) => world.ledger.violation(format!("poller: {error}")),
+        }
+    }
 }
 
 fn subscribe_kind<const K: u8, const N: usize>(

@@ -218,14 +218,18 @@ fn l6_two_publishers_wait_for_one_place() {
 
 /// A publisher waits because a worker's spill holds events for the inbox.
 fn wait_for_the_spill() {
-    let inbox = Arc::new(Inbox::new(1));
-    inbox.defer();
+    let inbox = Arc::new(Inbox::new(2));
+    inbox.spill(1);
     let publisher = thread::spawn({
         let inbox = Arc::clone(&inbox);
-        move || reserve_waiting(&inbox)
+        move || {
+            reserve_waiting(&inbox);
+            inbox.push(2);
+        }
     });
-    inbox.undefer(BARRIER);
+    assert_eq!(inbox.flush(BARRIER), (1, 1));
     publisher.join().unwrap();
+    assert_eq!([inbox.pop(), inbox.pop()], [Some(1), Some(2)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod wake;
 mod worker;
 
 use crate::PREEMPTIONS;
-use crate::sync::Barrier;
+use crate::sync::{Barrier, begin_model};
 
 /// The barrier of all models; the asymmetric one has the same model (`sync/barrier.rs`).
 const BARRIER: Barrier = Barrier::Fence;
@@ -33,5 +33,8 @@ fn explore(preemptions: Option<usize>, body: impl Fn() + Sync + Send + 'static) 
     builder.max_permutations = None;
     builder.max_duration = None;
     builder.checkpoint_file = None;
-    builder.check(body);
+    builder.check(move || {
+        begin_model();
+        body();
+    });
 }

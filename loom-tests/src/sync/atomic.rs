@@ -1,6 +1,6 @@
 //! Atomic words: loom's, with orderings that a negative twin can take away.
 
-use super::weakness::{Weakness, has};
+use super::weakness::{Weakness, has, order_of_count, order_of_mark};
 pub(crate) use loom::sync::atomic::Ordering;
 
 fn order(asked: Ordering) -> Ordering {
@@ -11,8 +11,17 @@ fn order(asked: Ordering) -> Ordering {
     }
 }
 
+fn as_asked(asked: Ordering) -> Ordering {
+    asked
+}
+
+/// A model that has failed unwinds through drops, which loom has no more steps for.
+fn is_over() -> bool {
+    std::thread::panicking()
+}
+
 macro_rules! word {
-    ($name:ident, $value:ty) => {
+    ($name:ident, $value:ty, $order:path, $store_order:path) => {
         #[derive(Debug, Default)]
         pub(crate) struct $name(loom::sync::atomic::$name);
 
@@ -23,17 +32,22 @@ macro_rules! word {
 
             #[track_caller]
             pub(crate) fn load(&self, asked: Ordering) -> $value {
-                self.0.load(order(asked))
+                if is_over() {
+                    return <$value>::default();
+                }
+                self.0.load($order(asked))
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, asked: Ordering) {
-                self.0.store(value, order(asked));
+                if !is_over() {
+                    self.0.store(value, $store_order(asked));
+                }
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, asked: Ordering) -> $value {
-                self.0.swap(value, order(asked))
+                self.0.swap(value, $order(asked))
             }
 
             #[track_caller]
@@ -45,7 +59,7 @@ macro_rules! word {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 self.0
-                    .compare_exchange(current, new, order(success), order(failure))
+                    .compare_exchange(current, new, $order(success), $order(failure))
             }
 
             #[track_caller]
@@ -57,37 +71,38 @@ macro_rules! word {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 self.0
-                    .compare_exchange_weak(current, new, order(success), order(failure))
+                    .compare_exchange_weak(current, new, $order(success), $order(failure))
             }
         }
     };
 }
 
 macro_rules! number {
-    ($name:ident, $value:ty) => {
-        word!($name, $value);
+    ($name:ident, $value:ty, $order:path, $store_order:path) => {
+        word!($name, $value, $order, $store_order);
 
         impl $name {
             #[track_caller]
             pub(crate) fn fetch_add(&self, by: $value, asked: Ordering) -> $value {
-                self.0.fetch_add(by, order(asked))
+                self.0.fetch_add(by, $order(asked))
             }
 
             #[track_caller]
             pub(crate) fn fetch_sub(&self, by: $value, asked: Ordering) -> $value {
-                self.0.fetch_sub(by, order(asked))
+                self.0.fetch_sub(by, $order(asked))
             }
 
             #[track_caller]
             pub(crate) fn fetch_max(&self, other: $value, asked: Ordering) -> $value {
-                self.0.fetch_max(other, order(asked))
+                self.0.fetch_max(other, $order(asked))
             }
         }
     };
 }
 
-word!(AtomicBool, bool);
-number!(AtomicU8, u8);
-number!(AtomicU32, u32);
-number!(AtomicU64, u64);
-number!(AtomicUsize, usize);
+// 64-bit words are counts, boolean ones marks; the others are the states of protocols.
+word!(AtomicBool, bool, as_asked, order_of_mark);
+number!(AtomicU8, u8, order, order);
+number!(AtomicU32, u32, order, order);
+number!(AtomicU64, u64, as_asked, order_of_count);
+number!(AtomicUsize, usize, order, order);

@@ -4,7 +4,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "the stand-ins for ring and queues keep values in cells, as the originals do"
+    reason = "the stand-ins for the queues keep values in cells, as the originals do"
 )]
 #![allow(
     dead_code,
@@ -19,7 +19,7 @@ mod handover;
 mod mutex;
 mod park;
 mod queue;
-pub(crate) mod ring;
+mod watched;
 mod weakness;
 
 pub(crate) use barrier::Barrier;
@@ -27,7 +27,8 @@ pub(crate) use handover::Handover;
 pub(crate) use mutex::Mutex;
 pub(crate) use park::ParkWord;
 pub(crate) use queue::{ArrayQueue, SegQueue};
-pub(crate) use weakness::{Weakness, weakened};
+pub(crate) use watched::WatchedArc;
+pub(crate) use weakness::{Weakness, begin_model, weakened};
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use loom::cell::UnsafeCell;

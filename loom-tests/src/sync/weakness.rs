@@ -1,5 +1,7 @@
 //! What a negative twin takes away from the protocol.
 
+use loom::sync::atomic::Ordering;
+use loom::thread::ThreadId;
 use std::cell::Cell;
 
 /// One step taken out of the primitives.
@@ -9,13 +11,13 @@ pub(crate) enum Weakness {
     NoLight,
     /// The cold side of the barrier does nothing.
     NoHeavy,
-    /// Acquire and Release on the modules' own words are Relaxed.
+    /// Acquire and Release on the states of the protocols are Relaxed.
     RelaxedWords,
-    /// The ring's tail is stored Relaxed.
+    /// Counts are stored Relaxed by all threads but the model's first: a publisher's tail.
     RelaxedTail,
-    /// The ring's head is stored Relaxed.
+    /// Counts are stored Relaxed by the model's first thread: a worker's head.
     RelaxedHead,
-    /// The ring's mark that its sender is gone is set Relaxed.
+    /// Marks are set Relaxed: that a lane's sender is gone.
     RelaxedAbandoned,
     /// The wake-up changes the word and calls nobody.
     NoWakeCall,
@@ -24,6 +26,34 @@ pub(crate) enum Weakness {
 thread_local! {
     // A model and all its threads run on the one thread that called it.
     static WEAKNESS: Cell<Option<Weakness>> = const { Cell::new(None) };
+    static FIRST: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+/// Notes the model's first thread, which calls this before anything else.
+pub(crate) fn begin_model() {
+    FIRST.set(Some(loom::thread::current().id()));
+}
+
+fn is_first_thread() -> bool {
+    FIRST.get() == Some(loom::thread::current().id())
+}
+
+/// The order in which a count is stored.
+pub(super) fn order_of_count(asked: Ordering) -> Ordering {
+    let is_weak = match WEAKNESS.get() {
+        Some(Weakness::RelaxedHead) => is_first_thread(),
+        Some(Weakness::RelaxedTail) => !is_first_thread(),
+        _ => false,
+    };
+    if is_weak { Ordering::Relaxed } else { asked }
+}
+
+/// The order in which a mark is set.
+pub(super) fn order_of_mark(asked: Ordering) -> Ordering {
+    match WEAKNESS.get() {
+        Some(Weakness::RelaxedAbandoned) => Ordering::Relaxed,
+        _ => asked,
+    }
 }
 
 /// Runs `body` with one step taken out.

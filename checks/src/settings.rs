@@ -1,0 +1,103 @@
+//! What is drawn for a life before it begins.
+
+use crate::random::Random;
+use ringbolt::{Builder, EventSystem, Pool, Stamps, Wait, Wake};
+use std::time::Duration;
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// With all the time it takes.
+    Drained,
+    /// With a deadline that may come first.
+    Within(Duration),
+    /// At once.
+    Cut,
+    /// By a handler.
+    FromHandler,
+    /// The system is dropped.
+    Dropped,
+}
+
+/// The settings of one engine and the traffic through it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of the pool `default`.
+    pub workers: usize,
+    /// Threads that publish.
+    pub publishers: usize,
+    /// Different keys.
+    pub keys: u64,
+    /// Slots of a lane; 1 at times.
+    pub lane_capacity: usize,
+    /// Slots of an inbox.
+    pub inbox_capacity: usize,
+    /// Events that a worker holds back.
+    pub spill_max: usize,
+    /// Events of a batch.
+    pub batch_max: usize,
+    /// Events until a lower class is served.
+    pub starvation_limit: usize,
+    /// How workers wait.
+    pub wait: Wait,
+    /// How they are woken.
+    pub wake: Wake,
+    /// How latency is stamped.
+    pub stamps: Stamps,
+    /// Handlers publish once in so many events; 0: never.
+    pub child_every: u32,
+    /// Handlers that panic.
+    pub panic_percent: u64,
+    /// Handlers, in ten thousand, that take a millisecond.
+    pub slow_share: u64,
+    /// How it ends.
+    pub stop: Stop,
+}
+
+impl Settings {
+    /// Draws them.
+    #[must_use]
+    pub fn draw(random: &mut Random) -> Self {
+        Self {
+            workers: 1 + random.below(3) as usize,
+            publishers: 2 + random.below(3) as usize,
+            keys: random.pick(&[1, 4, 16]),
+            lane_capacity: random.pick(&[1, 1, 2, 16, 256]),
+            inbox_capacity: random.pick(&[1, 4, 64]),
+            spill_max: random.pick(&[1, 16, 1024]),
+            batch_max: random.pick(&[1, 8, 128]),
+            starvation_limit: random.pick(&[6, 16, 256]),
+            wait: random.pick(&[Wait::Yield, Wait::Adaptive, Wait::Adaptive]),
+            wake: random.pick(&[Wake::Auto, Wake::Fence]),
+            stamps: random.pick(&[Stamps::Each, Stamps::Adaptive]),
+            child_every: random.pick(&[0, 1, 3, 10]),
+            panic_percent: random.pick(&[0, 0, 1]),
+            slow_share: random.pick(&[0, 2, 20]),
+            stop: random.pick(&[
+                Stop::Drained,
+                Stop::Within(Duration::from_millis(5)),
+                Stop::Cut,
+                Stop::FromHandler,
+                Stop::Dropped,
+            ]),
+        }
+    }
+
+    /// The engine: the pools `default`, `any` (unordered), `value` and `polled`.
+    #[must_use]
+    pub fn builder(&self) -> Builder {
+        EventSystem::builder()
+            .workers(self.workers)
+            .pool(Pool::new("any").workers(2).unordered())
+            .pool(Pool::new("value").workers(2))
+            .pool(Pool::new("polled").polled())
+            .lane_capacity(self.lane_capacity)
+            .inbox_capacity(self.inbox_capacity)
+            .spill_max(self.spill_max)
+            .batch_max(self.batch_max)
+            .starvation_limit(self.starvation_limit)
+            .wait(self.wait)
+            .wake(self.wake)
+            .stamps(self.stamps)
+    }
+}
