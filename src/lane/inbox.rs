@@ -134,7 +134,7 @@ impl<T> Inbox<T> {
 
     /// Takes a value for which there is no room, from a worker, which must not wait (PD5); the ticket
     /// tells its place among all that were spilled here. Until all of them are inside, nobody else is let
-    /// in, so the inbox keeps one order for everybody.
+    /// in, so the inbox keeps one order for everybody (L11).
     pub(crate) fn spill(&self, value: T) -> u64 {
         let mut overflow = self.overflow.lock();
         overflow.queue.push_back(value);

@@ -10,8 +10,8 @@
 //!
 //! Why not that crate's `record`: it checks ranges, keeps a total and extremes, and saturates, which is
 //! several times the work per event, and its tables cover all values from the start, which ten thousand
-//! subscriptions cannot afford. Here the table grows with the largest value seen, by doublings, so that
-//! growing ends soon. A count would take centuries to overflow.
+//! subscriptions cannot afford. Here the table grows with the largest value seen, by four doublings at
+//! least, so that growing ends soon. A count would take centuries to overflow.
 
 use super::Latency;
 
@@ -71,9 +71,10 @@ impl<const BITS: u32> Buckets<BITS> {
     #[cold]
     #[inline(never)]
     fn record_beyond(&mut self, ns: u64, count: u64) {
-        let index = Self::index(ns.min(TIME_NS_MAX));
-        self.reach(index);
-        self.counts[index] += count;
+        let ns = ns.min(TIME_NS_MAX);
+        // With room for times 16 times as long: a table that has met a few outliers grows no more.
+        self.reach(Self::index(ns.saturating_mul(16).min(TIME_NS_MAX)));
+        self.counts[Self::index(ns)] += count;
     }
 
     /// Makes the table reach to the end of this bucket's doubling.

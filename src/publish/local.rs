@@ -13,6 +13,7 @@ use crate::event::{Class, Event, EventId, Head, SequenceLease, Slot};
 use crate::lane::{CLASS_COUNT, GateState};
 use crate::route::{Fabric, POOL_COUNT_MAX, PublisherState, pick};
 use crate::sync::Arc;
+use crate::sync::clock::Clock;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -74,27 +75,56 @@ impl Drop for OnThread {
 }
 
 /// The event that is being handled, as far as what it causes inherits from it.
+///
+/// Set for every event and hardly ever asked, so nearly always two numbers are all that is kept: an id that
+/// differs from the derived one and a correlation that differs from the id are kept apart.
+#[derive(Debug, Default)]
+struct Cause {
+    kind: Cell<CauseKind>,
+    stamp: Cell<u64>,
+    sequence: Cell<u64>,
+    /// Id and correlation, 0 where there is nothing but the derived id.
+    special: Cell<(u128, u128)>,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Cause {
-    pub(crate) stamp: u64,
-    pub(crate) sequence: u64,
-    pub(crate) correlation: u128,
-    /// 0: derived from stamp and sequence.
-    pub(crate) explicit_id: u128,
+enum CauseKind {
+    #[default]
+    None,
+    Plain,
+    Special,
 }
 
 impl Cause {
     #[inline(always)]
-    pub(crate) fn of(head: &Head) -> Self {
-        Self {
-            stamp: head.stamp,
-            sequence: head.sequence,
-            correlation: head.correlation.get(),
-            explicit_id: match &head.extras {
-                None => 0,
-                Some(extras) => extras.id.map_or(0, EventId::as_u128),
-            },
+    fn set(&self, head: &Head) {
+        self.stamp.set(head.stamp);
+        self.sequence.set(head.sequence);
+        if head.extras.is_none() && head.correlation.get() == 0 {
+            self.kind.set(CauseKind::Plain);
+        } else {
+            self.set_special(head);
         }
+    }
+
+    #[cold]
+    fn set_special(&self, head: &Head) {
+        let id = head.extras.as_ref().and_then(|extras| extras.id);
+        self.special
+            .set((id.map_or(0, EventId::as_u128), head.correlation.get()));
+        self.kind.set(CauseKind::Special);
+    }
+
+    /// The id of the event and the correlation of its story.
+    fn get(&self, clock: &Clock) -> Option<(u128, u128)> {
+        let derived = || EventId::derive(clock, self.stamp.get(), self.sequence.get()).as_u128();
+        let (id, correlation) = match self.kind.get() {
+            CauseKind::None => return None,
+            CauseKind::Plain => (0, 0),
+            CauseKind::Special => self.special.get(),
+        };
+        let id = if id == 0 { derived() } else { id };
+        Some((id, if correlation == 0 { id } else { correlation }))
     }
 }
 
@@ -105,7 +135,7 @@ pub(crate) struct WorkerOut {
     worker: usize,
     state: Arc<PublisherState>,
     queues: RefCell<Queues>,
-    cause: Cell<Option<Cause>>,
+    cause: Cause,
 }
 
 #[derive(Debug)]
@@ -144,35 +174,33 @@ impl WorkerOut {
                 lease: SequenceLease::default(),
                 turn: 0,
             }),
-            cause: Cell::new(None),
+            cause: Cause::default(),
             fabric,
         }
     }
 
     /// What is published from here on is caused by this event.
     #[inline(always)]
-    pub(crate) fn set_cause(&self, cause: Option<Cause>) {
-        self.cause.set(cause);
+    pub(crate) fn set_cause(&self, head: &Head) {
+        self.cause.set(head);
+    }
+
+    /// What is published from here on is caused by no event.
+    #[inline(always)]
+    pub(crate) fn clear_cause(&self) {
+        self.cause.kind.set(CauseKind::None);
     }
 
     /// Fills in correlation and causation where nothing was said.
     pub(crate) fn inherit<E>(&self, parcel: &mut Parcel<E>) {
-        let Some(cause) = self.cause.get() else {
+        let Some((id, correlation)) = self.cause.get(&self.fabric.clock) else {
             return;
-        };
-        let id = match cause.explicit_id {
-            0 => EventId::derive(&self.fabric.clock, cause.stamp, cause.sequence).as_u128(),
-            id => id,
         };
         if parcel.causation == 0 {
             parcel.causation = id;
         }
         if parcel.correlation == 0 {
-            parcel.correlation = if cause.correlation == 0 {
-                id
-            } else {
-                cause.correlation
-            };
+            parcel.correlation = correlation;
         }
     }
 

@@ -17,7 +17,7 @@ mod tracked;
 
 pub use admission::{Admission, Options};
 pub use error::{BatchError, PublishError};
-pub(crate) use local::{Cause, OnThread, WorkerOut, current, is_worker_thread, may_publish};
+pub(crate) use local::{OnThread, WorkerOut, current, is_worker_thread, may_publish};
 pub(crate) use parcel::Parcel;
 pub use publisher::Publisher;
 pub(crate) use shared::publish_shared;

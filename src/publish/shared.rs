@@ -196,17 +196,26 @@ fn wait<E: Event>(fabric: &Arc<Fabric>, parcel: &Parcel<E>, until: Option<std::t
             spin_loop();
         }
     }
-    let room = Arc::new(Room::new());
-    for queue in &queues {
-        queue.start_waiting(&room);
+    let wait = |room: &Arc<Room>| {
+        for queue in &queues {
+            queue.start_waiting(room);
+        }
+        room.announce(fabric.barrier);
+        if ready() {
+            room.cancel();
+        } else {
+            room.sleep(until.map(clock::left));
+        }
+        for queue in &queues {
+            queue.stop_waiting(room);
+        }
+    };
+    thread_local! {
+        /// The thread's word to sleep on; it waits in one place at a time.
+        static ROOM: Arc<Room> = Arc::new(Room::new());
     }
-    room.announce(fabric.barrier);
-    if ready() {
-        room.cancel();
-    } else {
-        room.sleep(until.map(clock::left));
-    }
-    for queue in &queues {
-        queue.stop_waiting(&room);
+    // A thread that is ending has none any more.
+    if ROOM.try_with(wait).is_err() {
+        thread::yield_now();
     }
 }

@@ -13,12 +13,15 @@ const PART_COUNT: usize = 27;
 /// For each event type, the set of pools that have a subscription of it, as bits.
 #[derive(Debug)]
 pub(crate) struct Routes {
+    /// The first types' words, which nearly every program gets along with, are here from the start.
+    first: [AtomicU64; FIRST_PART as usize],
     parts: [OnceLock<Box<[AtomicU64]>>; PART_COUNT],
 }
 
 impl Routes {
     pub(crate) fn new() -> Self {
         Self {
+            first: [const { AtomicU64::new(0) }; FIRST_PART as usize],
             parts: [const { OnceLock::new() }; PART_COUNT],
         }
     }
@@ -34,6 +37,9 @@ impl Routes {
     /// The pools that want this type; 0 if none does.
     #[inline(always)]
     pub(crate) fn pools(&self, type_index: u32) -> u64 {
+        if let Some(word) = self.first.get(type_index as usize) {
+            return word.load(Ordering::Acquire);
+        }
         let (part, offset) = Self::place(type_index);
         match self.parts[part].get() {
             // Acquire: whoever learned of a subscription sees its bit anyway (coherence); the order is
@@ -45,6 +51,10 @@ impl Routes {
 
     /// Sets the pools of a type; callers hold the registry's lock, so there is one at a time.
     pub(crate) fn set(&self, type_index: u32, pools: u64) {
+        if let Some(word) = self.first.get(type_index as usize) {
+            word.store(pools, Ordering::Release);
+            return;
+        }
         let (part, offset) = Self::place(type_index);
         let words = self.parts[part].get_or_init(|| {
             (0..(u64::from(FIRST_PART) << part))

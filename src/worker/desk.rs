@@ -7,7 +7,7 @@ use super::shared::WorkerShared;
 use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sampled, panic_message};
 use crate::handler::{Bench, BenchSub, Context, SubscriptionShared, WorkerId, id_of};
 use crate::outcome::{Ended, Failure, Outcome};
-use crate::publish::{Cause, WorkerOut};
+use crate::publish::WorkerOut;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::sync::clock::Clock;
@@ -186,7 +186,7 @@ impl Desk {
             shared.note_unhandled();
         }
         let worker = shared.id;
-        out.set_cause(Some(Cause::of(head)));
+        out.set_cause(head);
         for &index in indexes {
             let sub = subs.at(index);
             let counts = &sub.shared.counts[usize::from(worker.index)];
@@ -223,7 +223,7 @@ impl Desk {
                 Self::end_otherwise(sub, head, type_index, (worker, clock, observer), result);
             }
         }
-        out.set_cause(None);
+        out.clear_cause();
         payload.discard_contained(is_trivial);
     }
 

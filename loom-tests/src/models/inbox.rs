@@ -1,7 +1,8 @@
-//! The inbox: places reserved before they are filled, closing, and publishers that wait (L5, L6, L9).
+//! The inbox: places reserved before they are filled, closing, publishers that wait, the spill (L5, L6, L9, L11).
 
 use super::{BARRIER, bounded, every};
 use crate::lane::{Gate, GateState, Inbox, Room};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Weakness, thread, weakened};
 
 fn pop_waiting(inbox: &Inbox<u32>) -> u32 {
@@ -241,4 +242,60 @@ fn l6_the_last_deferred_event_lets_publishers_in() {
 #[should_panic(expected = "deadlock")]
 fn l6_deferred_twin_that_calls_nobody() {
     weakened(Weakness::NoWakeCall, || every(wait_for_the_spill));
+}
+
+/// One worker spills for a full inbox; another publishes after that, when there may be room again; the
+/// inbox's worker takes what comes.
+fn spill_and_follow(looks_at_the_spill: bool) {
+    let inbox = Arc::new(Inbox::new(1));
+    push_trying(&inbox, 0);
+    let spilled = Arc::new(AtomicU32::new(0));
+    let first = thread::spawn({
+        let (inbox, spilled) = (Arc::clone(&inbox), Arc::clone(&spilled));
+        move || {
+            inbox.spill(1);
+            // Release and Acquire: the second publish comes after the first has returned.
+            spilled.store(1, Ordering::Release);
+        }
+    });
+    let second = thread::spawn({
+        let (inbox, spilled) = (Arc::clone(&inbox), Arc::clone(&spilled));
+        move || {
+            if spilled.load(Ordering::Acquire) == 0 {
+                return false;
+            }
+            let may_enter = !looks_at_the_spill || !inbox.is_deferred();
+            if may_enter && inbox.reserve() {
+                inbox.push(2);
+            } else {
+                inbox.spill(2);
+            }
+            true
+        }
+    });
+    let mut seen = Vec::new();
+    seen.extend(inbox.pop());
+    inbox.give_back(1, BARRIER);
+    first.join().unwrap();
+    let followed = second.join().unwrap();
+    let count = if followed { 3 } else { 2 };
+    while seen.len() < count {
+        inbox.flush(BARRIER);
+        if let Some(value) = inbox.pop() {
+            inbox.give_back(1, BARRIER);
+            seen.push(value);
+        }
+    }
+    assert!(seen.is_sorted(), "what was spilled is not overtaken");
+}
+
+#[test]
+fn l11_what_is_spilled_is_not_overtaken() {
+    bounded(|| spill_and_follow(true));
+}
+
+#[test]
+#[should_panic(expected = "what was spilled is not overtaken")]
+fn l11_twin_that_does_not_look_at_the_spill() {
+    bounded(|| spill_and_follow(false));
 }
