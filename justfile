@@ -52,6 +52,14 @@ bench *ARGS:
 perf *ARGS="compare --quick":
     cargo run --release -p perf -- {{ARGS}}
 
+# The bars of one topic (compare, latency, scaling, idle, memory); the last line is the verdict
+bars TOPIC="compare":
+    cargo run --release -p perf -- {{TOPIC}} --quick --threshold
+
+# Instructions per event against their record; `--record` after a change that is meant to alter them
+instructions *ARGS:
+    cargo run --release -p perf -- instructions {{ARGS}}
+
 # The documentation, private items included
 doc *ARGS:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features {{ARGS}}
