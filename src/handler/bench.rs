@@ -9,12 +9,15 @@
 
 use super::{Context, Erased, SubscriptionShared, WorkerId};
 use crate::event::{Descriptor, Payload, contain};
+use crate::metrics::CountsCell;
 use crate::outcome::{Failure, Outcome};
 use crate::sync::Arc;
 
 /// One handler of one event type on this worker.
 pub(crate) struct BenchSub {
     pub(crate) shared: Arc<SubscriptionShared>,
+    /// The subscription's counts on this worker, at hand.
+    pub(crate) counts: Arc<CountsCell>,
     pub(crate) handler: Box<dyn Erased>,
     /// Calls in the group of events that is being stamped together.
     pub(crate) group_calls: u32,
@@ -91,26 +94,28 @@ impl Bench {
             return Ok(());
         };
         for (descriptor, handler) in recipe.make(worker)? {
-            self.add(shared, descriptor, handler);
+            self.add(shared, worker, descriptor, handler);
         }
         Ok(())
     }
 
     /// Makes a subscription known without handlers, where its deliveries are to be counted and not made.
-    pub(crate) fn enlist(&mut self, shared: &Arc<SubscriptionShared>) {
+    pub(crate) fn enlist(&mut self, shared: &Arc<SubscriptionShared>, worker: WorkerId) {
         for descriptor in &shared.events {
-            self.add(shared, descriptor, Box::new(Nobody));
+            self.add(shared, worker, descriptor, Box::new(Nobody));
         }
     }
 
     fn add(
         &mut self,
         shared: &Arc<SubscriptionShared>,
+        worker: WorkerId,
         descriptor: &'static Descriptor,
         handler: Box<dyn Erased>,
     ) {
         let sub = BenchSub {
             shared: Arc::clone(shared),
+            counts: Arc::clone(&shared.counts[usize::from(worker.index)]),
             handler,
             group_calls: 0,
         };

@@ -23,7 +23,7 @@ pub(crate) struct SubscriptionShared {
     /// Set when the subscription is being withdrawn: no call begins any more.
     pub(crate) withdrawn: AtomicBool,
     /// A counter block for each worker of the pool, and one for whoever stops the engine.
-    pub(crate) counts: Vec<CountsCell>,
+    pub(crate) counts: Vec<Arc<CountsCell>>,
 }
 
 impl SubscriptionShared {
@@ -44,7 +44,7 @@ impl SubscriptionShared {
             takes_by_value: recipe.takes_by_value(),
             recipe: Mutex::new(Some(recipe)),
             withdrawn: AtomicBool::new(false),
-            counts: (0..=worker_count).map(|_| CountsCell::default()).collect(),
+            counts: (0..=worker_count).map(|_| Arc::default()).collect(),
         }
     }
 

@@ -135,6 +135,8 @@ pub(crate) struct WorkerOut {
     worker: usize,
     state: Arc<PublisherState>,
     queues: RefCell<Queues>,
+    /// Events in the worker's own queues, to be asked without borrowing them.
+    own_count: Cell<usize>,
     cause: Cause,
 }
 
@@ -174,6 +176,7 @@ impl WorkerOut {
                 lease: SequenceLease::default(),
                 turn: 0,
             }),
+            own_count: Cell::new(0),
             cause: Cause::default(),
             fabric,
         }
@@ -295,6 +298,7 @@ impl WorkerOut {
         parcel.put(sequence, &places, |place, slot| match place {
             Place::Own => {
                 queues.own[class.index()].push_back(slot);
+                self.own_count.set(self.own_count.get() + 1);
                 if class == Class::Critical {
                     fabric.ports[self.worker].mark_urgent();
                 }
@@ -389,15 +393,29 @@ impl WorkerOut {
         !self.queues.borrow().spill.is_empty()
     }
 
+    /// Whether any of the worker's own events waits.
+    #[inline(always)]
+    pub(crate) fn has_own(&self) -> bool {
+        self.own_count.get() != 0
+    }
+
     /// The next of the worker's own events of a class.
     #[inline(always)]
     pub(crate) fn take_own(&self, class: usize) -> Option<Slot> {
-        self.queues.borrow_mut().own[class].pop_front()
+        let slot = self.queues.borrow_mut().own[class].pop_front();
+        if slot.is_some() {
+            self.own_count.set(self.own_count.get() - 1);
+        }
+        slot
     }
 
     #[inline(always)]
     pub(crate) fn own_waiting(&self, class: usize) -> usize {
-        self.queues.borrow().own[class].len()
+        if self.has_own() {
+            self.queues.borrow().own[class].len()
+        } else {
+            0
+        }
     }
 
     /// Everything that is still here, with the worker it is for, for the end of the worker.
@@ -410,6 +428,7 @@ impl WorkerOut {
             for queue in own {
                 rest.extend(queue.drain(..).map(|slot| (self.worker, slot)));
             }
+            self.own_count.set(0);
         }
         for (worker, slot) in rest {
             each(worker, slot);

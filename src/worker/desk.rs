@@ -189,10 +189,9 @@ impl Desk {
         out.set_cause(head);
         for &index in indexes {
             let sub = subs.at(index);
-            let counts = &sub.shared.counts[usize::from(worker.index)];
-            counts.admit();
+            sub.counts.admit();
             if sub.shared.withdrawn.load(Ordering::Relaxed) {
-                counts.end(Ended::Withdrawn);
+                sub.counts.end(Ended::Withdrawn);
                 settle(head, sub.shared.id, Ended::Withdrawn);
                 continue;
             }
@@ -215,7 +214,7 @@ impl Desk {
             sub.group_calls += 1;
             group.calls += 1;
             if let Ok(Outcome::Handled) = result {
-                counts.end(Ended::Handled);
+                sub.counts.end(Ended::Handled);
                 if is_special {
                     settle(head, sub.shared.id, Ended::Handled);
                 }
@@ -237,7 +236,7 @@ impl Desk {
         (worker, clock, observer): (WorkerId, &Clock, &Option<ErrorObserver>),
         result: Result<Outcome, Box<dyn Any + Send>>,
     ) {
-        let counts = &sub.shared.counts[usize::from(worker.index)];
+        let counts = Arc::clone(&sub.counts);
         let id = sub.shared.id;
         let (failure, renewed) = match result {
             Ok(Outcome::Failed(failure)) => (failure, Ok(())),

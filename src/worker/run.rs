@@ -81,6 +81,8 @@ pub(crate) struct Worker {
     passed: [usize; CLASS_COUNT],
     turn: usize,
     turns: u32,
+    /// The pool's workers share queues.
+    is_unordered: bool,
     /// Something was handled since the last shutdown round.
     was_active: bool,
     /// Rounds to be answered after the next full look that finds nothing or after a turn.
@@ -124,6 +126,7 @@ impl Worker {
             passed,
             turn: 0,
             turns: 0,
+            is_unordered: fabric.pools[settings.pool].shared.is_some(),
             was_active: false,
             rounds: Vec::new(),
             stop: None,
@@ -139,7 +142,7 @@ impl Worker {
 
     /// Makes subscriptions known whose deliveries this worker is only to abandon.
     pub(crate) fn enlist(&mut self, shared: &Arc<SubscriptionShared>) {
-        self.desk.bench.enlist(shared);
+        self.desk.bench.enlist(shared, self.desk.shared.id);
     }
 
     /// Works until told to stop.
@@ -340,8 +343,21 @@ impl Worker {
         }
     }
 
+    /// Whether events of a class may come from anywhere: most programs use one class or two, and a turn
+    /// looks at four.
+    #[inline(always)]
+    fn is_used(&self, class: Class) -> bool {
+        !self.lanes[class.index()].is_empty()
+            || self.is_unordered
+            || self.port.used_inbox(class.index()).is_some()
+            || self.desk.out.has_own()
+    }
+
     /// Up to `limit` events of one class from all its sources, beginning with another each time.
     fn take_class(&mut self, class: Class, limit: usize) -> usize {
+        if !self.is_used(class) {
+            return 0;
+        }
         self.turn = self.turn.wrapping_add(1);
         let mut taken = 0;
         for step in 0..SOURCES.len() {
