@@ -8,7 +8,6 @@ pub mod arguments;
 pub mod book;
 pub mod history;
 pub mod item;
-pub mod known;
 pub mod life;
 pub mod memory;
 pub mod random;

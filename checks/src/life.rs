@@ -2,12 +2,11 @@
 //!
 //! Publishers that come and go, by lanes, batches, receipts and inboxes; pools in order and without, by value, polled;
 //! handlers that publish, fail, panic and take their time; subscriptions that come and go; reports in between; and one of
-//! the ways to stop. Kept clear of, as `tests/sim/known.rs` says why: handlers that publish for another pool.
+//! the ways to stop. Handlers that publish for another pool are left to `tests/sim`.
 
 use crate::book::Book;
 use crate::history::{History, Publish, Watched, Way};
 use crate::item::{Id, Item, Plain, Wide};
-use crate::known;
 use crate::random::Random;
 use crate::settings::{Settings, Stop};
 use crate::watch::{Own, Post, Watch};
@@ -285,7 +284,7 @@ impl Life {
                     .iter()
                     .zip(figures(&now))
                     .any(|(before, now)| *before > now);
-                if runs_back && (id != 0 || !known::TOTALS_RUN_BACKWARDS) {
+                if runs_back {
                     self.book
                         .wrong(format!("OB1: {now:?} of {id} came after {before:?}"));
                 }

@@ -22,21 +22,27 @@ impl Engine {
 
     /// Sums up withdrawn subscriptions whose workers have answered, and frees their places.
     pub(crate) fn collect_gone(&self) {
-        let complete: Vec<Arc<SubscriptionShared>> = {
-            let mut registry = self.registry.lock();
-            registry
+        let complete: Vec<u64> = {
+            let registry = self.registry.lock();
+            let complete = registry
                 .leaving
-                .extract_if(.., |(_, answer)| answer.is_complete())
-                .map(|(shared, _)| shared)
-                .collect()
+                .iter()
+                .filter(|(_, answer)| answer.is_complete());
+            complete.map(|(shared, _)| shared.id).collect()
         };
         if complete.is_empty() {
             return;
         }
+        // After the answers: what the workers recorded for these is here then.
         self.collect();
-        for shared in complete {
+        // From one list to the other in one step, so that no report finds them in neither (OB1).
+        let mut registry = self.registry.lock();
+        let complete: Vec<_> = registry
+            .leaving
+            .extract_if(.., |(shared, _)| complete.contains(&shared.id))
+            .collect();
+        for (shared, _) in complete {
             let handler = self.take_handler_times(&shared);
-            let mut registry = self.registry.lock();
             registry.gone_counts.add(&shared.totals());
             registry.gone_handler.merge(&handler);
             registry.free_place(shared.pool, shared.place);
