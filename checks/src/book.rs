@@ -20,7 +20,7 @@ pub struct Book {
     pub admitted: [AtomicU64; KINDS],
     /// Calls of handlers.
     pub calls: AtomicU64,
-    /// Set once nobody is to begin anything any more.
+    /// Set before the engine is stopped.
     pub is_ending: AtomicBool,
     /// Whether the history is kept.
     pub is_recorded: bool,

@@ -77,8 +77,8 @@ struct Life {
     next_publisher: AtomicU32,
     made: AtomicU32,
     is_over: AtomicBool,
-    /// What came and went, where the history is kept.
-    left: Mutex<Vec<Watched>>,
+    /// What came and went, where it is to be looked at when everything stands.
+    left: Mutex<Vec<Seat>>,
 }
 
 /// Lives one.
@@ -113,6 +113,7 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
         watchdog.says("a life goes on");
     }
     watchdog.says(format!("stops {:?}", settings.stop));
+    life.book.is_ending.store(true, Ordering::Relaxed);
     let first = &seats[0].0;
     match settings.stop {
         Stop::Drained => life.stop(&system, LONG),
@@ -260,10 +261,9 @@ impl Life {
             };
             watch.has_come();
             sleep(Duration::from_micros(random.below(3_000)));
-            watch.leave(&subscription);
-            if self.wish.is_recorded {
-                let watched = watch.watched(subscription.counts());
-                self.left.lock().push(watched);
+            let is_looked_at = watch.leave(&subscription);
+            if self.wish.is_recorded || !is_looked_at {
+                self.left.lock().push((watch, subscription));
             }
         }
     }
@@ -348,17 +348,20 @@ impl Life {
                 book.wrong(format!("DR1: {}: {counts:?}", watch.post.name));
             }
         }
+        let left = std::mem::take(&mut *self.left.lock());
+        for (watch, subscription) in &left {
+            watch.balance(subscription.counts());
+        }
         let totals = handle.report().totals;
         if totals.admitted != totals.ended() {
             book.wrong(format!("PD8: at the end: {totals:?}"));
         }
         let history = self.wish.is_recorded.then(|| {
-            let mut subscriptions = std::mem::take(&mut *self.left.lock());
-            subscriptions.extend(
-                seats
-                    .iter()
-                    .map(|(watch, subscription)| watch.watched(subscription.counts())),
-            );
+            let subscriptions: Vec<Watched> = left
+                .iter()
+                .chain(seats)
+                .map(|(watch, subscription)| watch.watched(subscription.counts()))
+                .collect();
             History {
                 publishes: std::mem::take(&mut *book.publishes.lock()),
                 calls: std::mem::take(&mut *book.handled.lock()),

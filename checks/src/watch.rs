@@ -3,6 +3,7 @@
 use crate::book::Book;
 use crate::history::{Call, Publish, Watched, Way};
 use crate::item::{Child, Id, Item, Plain};
+use crate::known;
 use crate::settings::Settings;
 use parking_lot::Mutex;
 use ringbolt::metrics::DeliveryCounts;
@@ -100,21 +101,27 @@ impl Watch {
         self.turns[0].store(self.book.turn(), Ordering::Relaxed);
     }
 
-    /// Unsubscribes, and looks whether anything goes on afterwards (PD7).
-    pub fn leave(&self, subscription: &Subscription) {
+    /// Unsubscribes, and looks whether anything goes on afterwards (PD7); `false` if that is for later, as the engine stops.
+    pub fn leave(&self, subscription: &Subscription) -> bool {
         self.turns[1].store(self.book.turn(), Ordering::Relaxed);
         if let Err(error) = subscription.unsubscribe() {
             self.wrong(format!("unsubscribe: {error}"));
         }
-        let inside = self.inside.load(Ordering::Relaxed);
-        self.is_gone.store(true, Ordering::Relaxed);
         self.turns[2].store(self.book.turn(), Ordering::Relaxed);
+        let inside = self.inside.load(Ordering::Relaxed);
+        if known::UNSUBSCRIBE_WAITS_FOR_NOBODY_WHEN_SHUT
+            && self.book.is_ending.load(Ordering::Relaxed)
+        {
+            return false;
+        }
+        self.is_gone.store(true, Ordering::Relaxed);
         if inside != 0 {
             self.wrong(format!(
                 "PD7: {inside} call(s) in flight behind unsubscribe"
             ));
         }
         self.balance(subscription.counts());
+        true
     }
 
     /// The next call of a handler that may do so stops the engine.
