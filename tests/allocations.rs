@@ -63,11 +63,16 @@ fn check_each(each: u64, window: impl FnMut()) {
     assert!(sum < each * PRICED * WINDOWS + BESIDE_MAX, "{sum}");
 }
 
-#[derive(Event)]
-#[event(name = "allocations.plain", key = "key")]
 struct Plain {
     key: u64,
     number: u64,
+}
+
+impl Event for Plain {
+    const NAME: &'static str = "allocations.plain";
+    fn key(&self) -> Key<'_> {
+        self.key.as_key()
+    }
 }
 
 /// As large as fits a slot.
@@ -108,10 +113,15 @@ impl Event for Unkeyed {
 }
 
 /// What a handler answers another event with.
-#[derive(Event)]
-#[event(name = "allocations.reply", key = "key")]
 struct Reply {
     key: u64,
+}
+
+impl Event for Reply {
+    const NAME: &'static str = "allocations.reply";
+    fn key(&self) -> Key<'_> {
+        self.key.as_key()
+    }
 }
 
 /// Counts deliveries, and waits for them.

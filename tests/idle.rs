@@ -10,17 +10,22 @@
 )]
 
 use ringbolt::metrics::WorkerState;
-use ringbolt::{Event, EventSystem, Wait};
+use ringbolt::{AsKey, Event, EventSystem, Key, Wait};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long an idle engine is watched.
 const WATCH: Duration = Duration::from_secs(2);
 
-#[derive(Event)]
-#[event(name = "idle.tick", key = "key")]
 struct Tick {
     key: u64,
+}
+
+impl Event for Tick {
+    const NAME: &'static str = "idle.tick";
+    fn key(&self) -> Key<'_> {
+        self.key.as_key()
+    }
 }
 
 /// One test measures at a time.

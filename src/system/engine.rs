@@ -4,7 +4,6 @@ use super::registry::Registry;
 use super::shutdown::{StopObserver, Stopping};
 use crate::metrics::Recording;
 use crate::route::{Control, Fabric};
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::worker::{ErrorObserver, Letter, Phase, Stamps, Stash, WorkerSettings, WorkerShared};
@@ -56,8 +55,6 @@ pub(crate) struct Engine {
     pub(crate) recordings: Mutex<Vec<Recording>>,
     pub(crate) stopping: Stopping,
     pub(crate) started: u64,
-    /// Workers have been told to stop; what arrives at a polled pool later finds nobody.
-    pub(crate) is_stopped: AtomicBool,
 }
 
 /// What an engine is made of.
@@ -80,7 +77,6 @@ impl Engine {
             threads: Mutex::new(Vec::new()),
             recordings: Mutex::new(recordings),
             stopping: Stopping::new(),
-            is_stopped: AtomicBool::new(false),
             fabric: parts.fabric,
             pools: parts.pools,
             workers: parts.workers,
@@ -135,10 +131,6 @@ impl Engine {
                 .iter()
                 .any(|started| started.worker == worker)
         }
-    }
-
-    pub(crate) fn has_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Acquire)
     }
 }
 

@@ -6,7 +6,6 @@ use crate::event::{EventId, contain};
 use crate::handler::WorkerId;
 use crate::lane::GateState;
 use crate::publish::is_worker_thread;
-use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Condvar, Mutex, clock, thread};
 use crate::worker::{Abandoned, Answer, Letter, Phase, Round, abandon};
 use serde::Serialize;
@@ -251,7 +250,6 @@ impl Engine {
             Some(deadline) => self.changes.try_lock_until(deadline),
         };
         self.close(GateState::Shut);
-        self.is_stopped.store(true, Ordering::Release);
         drop(turn);
         let manned: Vec<usize> = (0..self.workers.len())
             .filter(|&worker| self.is_manned(worker))

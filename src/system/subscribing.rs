@@ -187,8 +187,10 @@ impl Engine {
                 .set(event.index, registry.pools_of(event.index));
         }
         let manned = match self.audience(shared.pool) {
-            Some((workers, _)) if !self.has_stopped() => workers,
-            _ => Vec::new(),
+            // Also once the engine has stopped: a worker may be in this very handler yet, and one that
+            // has ended is answered for.
+            Some((workers, _)) => workers,
+            None => Vec::new(),
         };
         let answer = Answer::new(manned.len());
         registry

@@ -472,3 +472,31 @@ fn dr2_a_poller_that_goes_while_the_engine_stops_loses_nothing() {
     }
     assert_eq!(lost, 0);
 }
+
+#[test]
+fn pd7_unsubscribe_waits_for_a_call_that_outlives_the_stop() {
+    let system = EventSystem::builder().workers(1).build().unwrap();
+    let door = crate::common::Door::default();
+    let inner = door.clone();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let subscription = system
+        .subscribe(move |_: &E, _| {
+            inner.pass();
+            over.store(true, Ordering::SeqCst);
+        })
+        .unwrap();
+    system.publish(E(1, 1)).unwrap();
+    door.wait_for(1);
+    assert_eq!(
+        system.shutdown(Duration::ZERO).unwrap().stuck_workers.len(),
+        1
+    );
+    std::thread::scope(|scope| {
+        let ticket = subscription.begin_unsubscribe();
+        assert!(!ticket.is_complete(), "the handler is running");
+        scope.spawn(|| door.open());
+        ticket.wait().unwrap();
+        assert!(is_over.load(Ordering::SeqCst));
+    });
+}
