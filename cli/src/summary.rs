@@ -120,7 +120,7 @@ impl Summary {
         let rows: Vec<(String, String)> = self
             .types
             .iter()
-            .map(|(name, count)| (printable(name), grouped(*count)))
+            .map(|(name, count)| (shortened(&printable(name)), grouped(*count)))
             .collect();
         let width = |cells: &mut dyn Iterator<Item = &String>| {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -132,6 +132,16 @@ impl Summary {
         }
         text
     }
+}
+
+/// A name that fits a table: a long one ends in dots. The JSON has it whole.
+fn shortened(name: &str) -> String {
+    const WIDTH_MAX: usize = 60;
+    if name.chars().count() <= WIDTH_MAX {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(WIDTH_MAX - 3).collect();
+    format!("{kept}...")
 }
 
 /// A name from the input with what would move the cursor or break the line escaped.
@@ -163,6 +173,14 @@ pub(crate) fn grouped(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_any_length_fits_the_table() {
+        let text = shortened(&"x".repeat(70_000));
+        assert_eq!(text.chars().count(), 60);
+        assert!(text.ends_with("..."));
+        assert_eq!(shortened("order.placed"), "order.placed");
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -15,8 +15,8 @@ pub enum PublishError<E> {
     Closed(E),
     /// Nobody subscribes to the type, and the engine was built with `NoHandler::Error`.
     NoHandler(E),
-    /// A blocking publish on a worker's thread found the worker's spill full; it would have waited for
-    /// itself.
+    /// A blocking publish on a worker's thread found the worker's spill full, or the event is for another
+    /// engine, or for a pool that this thread polls: it might have waited for itself.
     WouldDeadlock(E),
 }
 
@@ -61,7 +61,7 @@ impl<E> PublishError<E> {
                 "nobody subscribes to the event's type (subscribe first, or build with NoHandler::Ignore)"
             }
             Self::WouldDeadlock(_) => {
-                "the worker's spill is full, and waiting on a worker's thread would wait for itself (enlarge spill_max or publish less per event)"
+                "there is no room, and a worker's or a poller's thread does not wait, as it may wait for itself (enlarge spill_max, lane_capacity or inbox_capacity, or publish less per event)"
             }
         }
     }

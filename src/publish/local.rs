@@ -17,12 +17,63 @@ use crate::sync::clock::Clock;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 thread_local! {
     /// The quick question, for every publish; the answer is nearly always no.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<Rc<WorkerOut>>> = const { RefCell::new(None) };
+    /// What this thread polls, by engine and pool: workers there run only when it does.
+    static POLLED: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn address(fabric: &Arc<Fabric>) -> usize {
+    Arc::as_ptr(fabric) as usize
+}
+
+/// Whether this thread polls any of these pools of the engine: waiting for room there is waiting for itself.
+pub(crate) fn polls_any(fabric: &Arc<Fabric>, pools: u64) -> bool {
+    POLLED.with_borrow(|polled| {
+        polled
+            .iter()
+            .any(|&(engine, pool)| engine == address(fabric) && pools & (1 << pool) != 0)
+    })
+}
+
+/// Whether waiting for an outcome on this thread may be waiting for itself: a worker's, or one that polls.
+pub(crate) fn may_wait_for_itself() -> bool {
+    is_worker_thread() || POLLED.with_borrow(|polled| !polled.is_empty())
+}
+
+/// Notes that this thread polls a pool, for as long as this lives; it stays on the thread.
+#[derive(Debug)]
+pub(crate) struct Polling {
+    mark: (usize, usize),
+    stays: PhantomData<Rc<()>>,
+}
+
+impl Polling {
+    pub(crate) fn new(fabric: &Arc<Fabric>, pool: usize) -> Self {
+        let mark = (address(fabric), pool);
+        POLLED.with_borrow_mut(|polled| polled.push(mark));
+        Self {
+            mark,
+            stays: PhantomData,
+        }
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        // A thread that is ending has no list any more.
+        let _ = POLLED.try_with(|polled| {
+            let mut polled = polled.borrow_mut();
+            if let Some(place) = polled.iter().position(|mark| *mark == self.mark) {
+                polled.swap_remove(place);
+            }
+        });
+    }
 }
 
 /// Whether the calling thread is at work for some engine.

@@ -17,7 +17,10 @@ mod tracked;
 
 pub use admission::{Admission, Options};
 pub use error::{BatchError, PublishError};
-pub(crate) use local::{OnThread, WorkerOut, current, is_worker_thread, may_publish};
+pub(crate) use local::{
+    OnThread, Polling, WorkerOut, current, is_worker_thread, may_publish, may_wait_for_itself,
+    polls_any,
+};
 pub(crate) use parcel::Parcel;
 pub use publisher::Publisher;
 pub(crate) use shared::publish_shared;

@@ -10,7 +10,7 @@ use super::parcel::{Parcel, pools_in};
 use super::spill::Queue;
 use super::{
     Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread,
-    may_publish,
+    may_publish, polls_any,
 };
 use crate::event::{Class, Event, EventType, Head, SequenceLease, Slot, is_sampled};
 use crate::lane::{CLASS_COUNT, LaneTx, lane};
@@ -543,14 +543,17 @@ impl Publisher {
                 Err(Refusal::Final(error)) => return Err(error),
                 Err(Refusal::Full(parcel)) => parcel,
             };
-            let on_worker = is_worker_thread();
+            let pools = self.fabric.routes.pools(parcel.event_type.index());
             match admission {
                 Admission::Lossy if self.fabric.lossy[parcel.class.index()] => {
                     self.state.note_dropped();
                     return Ok(());
                 }
                 Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel)),
-                _ if on_worker => return Err(PublishError::WouldDeadlock(parcel)),
+                _ if is_worker_thread() => return Err(PublishError::WouldDeadlock(parcel)),
+                Admission::Block if polls_any(&self.fabric, pools) => {
+                    return Err(PublishError::WouldDeadlock(parcel));
+                }
                 Admission::Block => self.wait(&parcel, None),
                 Admission::BlockFor(limit) => {
                     let until = *deadline.get_or_insert_with(|| clock::deadline(limit));

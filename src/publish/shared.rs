@@ -8,7 +8,9 @@
 
 use super::parcel::{Parcel, pools_in};
 use super::spill::Queue;
-use super::{Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread, may_publish};
+use super::{
+    Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread, may_publish, polls_any,
+};
 use crate::event::{Event, SequenceLease, Slot};
 use crate::lane::{Inbox, Room};
 use crate::route::{Fabric, POOL_COUNT_MAX, pick};
@@ -61,6 +63,11 @@ pub(crate) fn publish_shared<E: Event>(
             }
             Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel.event)),
             _ if is_worker_thread() => return Err(PublishError::WouldDeadlock(parcel.event)),
+            Admission::Block
+                if polls_any(fabric, fabric.routes.pools(parcel.event_type.index())) =>
+            {
+                return Err(PublishError::WouldDeadlock(parcel.event));
+            }
             Admission::Block => wait(fabric, &parcel, None),
             Admission::BlockFor(limit) => {
                 let until = *deadline.get_or_insert_with(|| clock::deadline(limit));

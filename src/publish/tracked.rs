@@ -2,7 +2,7 @@
 //!
 //! publish → route → lane → worker → handler → **outcome**
 
-use super::is_worker_thread;
+use super::may_wait_for_itself;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Extras, Tracker};
 use crate::outcome::Ended;
@@ -34,8 +34,8 @@ impl Receipt {
     /// Waits for all deliveries; an event without a subscription has none and is done at once.
     ///
     /// # Errors
-    /// `is_would_deadlock` on a worker's thread, which may be the one that has to handle the event: ask
-    /// [`peek`](Self::peek) instead.
+    /// `is_would_deadlock` on a worker's or a poller's thread, which may be the one that has to handle the
+    /// event: ask [`peek`](Self::peek) instead.
     pub fn wait(&self) -> Result<Deliveries, Error> {
         match self.wait_until(None)? {
             Some(deliveries) => Ok(deliveries),
@@ -52,10 +52,10 @@ impl Receipt {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<Deliveries>, Error> {
-        if is_worker_thread() {
+        if may_wait_for_itself() && !self.peek().1 {
             return Err(Error::new(
                 ErrorKind::WouldDeadlock,
-                "waiting for a receipt on a worker's thread would wait for itself (use peek)",
+                "waiting for a receipt on a worker's or a poller's thread would wait for itself (use peek, and poll)",
             ));
         }
         Ok(self.tracker().wait_until(deadline))

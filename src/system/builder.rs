@@ -99,6 +99,8 @@ impl Pool {
     }
 }
 
+/// Most slots of a lane or an inbox: 2 GiB.
+const CAPACITY_MAX: usize = 1 << 24;
 /// Three lower classes that fall due together take three events; the class above them wants as many.
 const STARVATION_LIMIT_MIN: usize = 6;
 
@@ -261,6 +263,24 @@ impl Builder {
         at_least_one("batch_max", self.batch_max);
         for pool in &self.pools {
             at_least_one(&format!("pool {}: workers", pool.name), pool.workers);
+        }
+        for (name, value) in [
+            ("lane_capacity", self.lane_capacity),
+            ("inbox_capacity", self.inbox_capacity),
+        ] {
+            if value > CAPACITY_MAX {
+                faults.push(format!(
+                    "{name}: {value} is above {CAPACITY_MAX} (a slot is 128 bytes, and each publisher, worker and class has its own)"
+                ));
+            }
+        }
+        for pool in &self.pools {
+            if pool.name.contains('\0') {
+                faults.push(format!(
+                    "pool {:?}: a name with a NUL cannot name a thread (leave it out)",
+                    pool.name
+                ));
+            }
         }
         if self.starvation_limit < STARVATION_LIMIT_MIN {
             faults.push(format!(

@@ -19,6 +19,8 @@ pub(crate) struct PoolRuntime {
     pub(crate) poller: Mutex<Option<ThreadId>>,
     /// What the last poller left for the next.
     pub(crate) stash: Mutex<Option<Stash>>,
+    /// Held while what nobody will handle is abandoned.
+    pub(crate) burial: Mutex<()>,
 }
 
 impl PoolRuntime {
@@ -28,6 +30,7 @@ impl PoolRuntime {
             settings,
             poller: Mutex::new(None),
             stash: Mutex::new(None),
+            burial: Mutex::new(()),
         }
     }
 }

@@ -157,7 +157,7 @@ impl Handle {
 
     /// Drains and stops: publishers from outside are refused at once, handlers may still publish, and
     /// when everything is quiet, or the deadline has come, all is refused and what is left is abandoned.
-    /// Idempotent; every caller gets the same report.
+    /// Idempotent; every caller gets the same report, and the first one's deadline holds.
     ///
     /// # Errors
     /// `is_would_deadlock` on a worker's thread: use [`begin_shutdown`](Self::begin_shutdown) there.

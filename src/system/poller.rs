@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use crate::error::{Error, ErrorKind};
+use crate::publish::Polling;
 use crate::sync::{Arc, thread};
 use crate::worker::Worker;
 use std::fmt;
@@ -19,12 +20,14 @@ pub enum Polled {
 /// The worker of a polled pool, in the hands of the thread that made it.
 ///
 /// Handlers run inside [`poll`](Self::poll). Dropping the poller leaves the pool without a worker; what
-/// waits or comes is kept for the next poller, and abandoned at shutdown.
+/// waits or comes is kept for the next poller, and abandoned at shutdown: once that has begun there is no
+/// next one.
 pub struct Poller {
     engine: Arc<Engine>,
     pool: usize,
     /// `None` once the engine has stopped it.
     worker: Option<Worker>,
+    _polling: Polling,
 }
 
 impl Poller {
@@ -67,10 +70,12 @@ impl Poller {
                 return Err(Error::new(ErrorKind::Factory, text));
             }
         }
+        let polling = Polling::new(&engine.fabric, pool);
         Ok(Self {
             engine: Arc::clone(engine),
             pool,
             worker: Some(worker),
+            _polling: polling,
         })
     }
 

@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use crate::event::Class;
 use crate::handler::SubscriptionShared;
-use crate::lane::{CLASS_COUNT, Inbox};
+use crate::lane::{CLASS_COUNT, GateState, Inbox};
 use crate::metrics::{
     ClassReport, DeliveryCounts, LaneKind, LaneReport, Latency, Report, StampsKind,
     SubscriptionReport, WakeKind, WorkerReport, WorkerState,
@@ -264,6 +264,10 @@ impl Engine {
             self.fabric.barrier.heavy();
             self.answer_for(index);
         }
+        // Whoever stops the engine may have looked before, and given this worker up: then nobody else does it.
+        if self.fabric.gate.state() == GateState::Shut {
+            self.abandon_unmanned(pool);
+        }
         // Only now: whoever stops the engine finds the place free, and abandons what was left.
         if let Some(stop) = stop {
             stop.give(Ok(()));
@@ -272,6 +276,8 @@ impl Engine {
 
     /// At the end: a polled pool without a poller abandons what waits in it.
     pub(crate) fn abandon_unmanned(&self, pool: usize) {
+        // One at a time: each makes a worker of the same place.
+        let _turn = self.pools[pool].burial.lock();
         let mut worker = self.make_worker(pool);
         for shared in &self.registry.lock().alive {
             if shared.pool == pool {

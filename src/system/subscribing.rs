@@ -72,7 +72,7 @@ impl Engine {
                 ));
             }
         }
-        let _turn = self.changes.lock();
+        let turn = self.changes.lock();
         if !self.fabric.gate.is_open() {
             return Err(Error::new(
                 ErrorKind::Closed,
@@ -111,6 +111,8 @@ impl Engine {
         };
         if let Some(failure) = self.install(&shared) {
             self.registry.lock().free_place(pool, shared.place);
+            // What the user's closures hold is dropped when nobody waits for this any more.
+            drop(turn);
             return Err(Error::new(
                 ErrorKind::Factory,
                 format!(
@@ -270,7 +272,8 @@ impl Subscription {
     }
 
     /// Withdraws the handler. Once this returns it is not called again, no call is in flight, and its
-    /// per-worker state has been dropped on its workers.
+    /// per-worker state has been dropped on its workers; where the calling thread is the one that polls the
+    /// pool, that is done at its next poll.
     ///
     /// # Errors
     /// `is_would_deadlock` on a worker's thread: use [`begin_unsubscribe`](Self::begin_unsubscribe).

@@ -23,6 +23,10 @@ use std::time::Duration;
 const FEW: usize = 32;
 /// Turns between two looks for lanes whose publisher is gone.
 const TURNS_PER_SWEEP: u32 = 4_096;
+/// Turns of a worker with a spill that finds nothing to take, until it gives its processor away...
+const SPILL_TURNS_MAX: u32 = 256;
+/// ...for so long.
+const DOZE: Duration = Duration::from_millis(1);
 /// The pause, in spins.
 const FEW_PAUSE_SPINS: u32 = 16;
 
@@ -137,6 +141,8 @@ impl Worker {
 
     /// Installs subscriptions that were made before the worker: for polled pools.
     pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), Failure> {
+        // Factories are the user's code, and what they would wait for waits for this.
+        let _on_thread = OnThread::enter(&self.desk.out);
         self.desk.bench.install(shared, self.desk.shared.id)
     }
 
@@ -149,12 +155,14 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let _on_thread = OnThread::enter(&self.desk.out);
         let mut was_busy = false;
+        let mut spill_turns = 0_u32;
         loop {
             let taken = self.turn();
             if self.stop.is_some() {
                 break;
             }
             if taken > 0 {
+                spill_turns = 0;
                 self.idle.found();
                 if was_busy && taken < FEW {
                     for _ in 0..FEW_PAUSE_SPINS {
@@ -166,8 +174,13 @@ impl Worker {
             }
             was_busy = false;
             if self.desk.out.is_spilling() {
-                // What waits to leave needs another worker to go on.
-                thread::yield_now();
+                // What waits to leave needs another worker to go on, perhaps for long.
+                spill_turns += 1;
+                if spill_turns < SPILL_TURNS_MAX {
+                    thread::yield_now();
+                } else {
+                    self.doze();
+                }
                 continue;
             }
             if self.idle.step() == Step::Park {
@@ -193,6 +206,18 @@ impl Worker {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_some()
+    }
+
+    /// Sleeps for a moment while what was spilled has nowhere to go: nobody rings when there is room. Busy
+    /// workers of the other strategies do not sleep.
+    fn doze(&self) {
+        if self.settings.wait != Wait::Adaptive || !self.port.wake.announce(self.fabric.barrier) {
+            thread::yield_now();
+        } else if self.port.has_control() {
+            self.port.wake.cancel();
+        } else {
+            self.port.wake.sleep(Some(DOZE));
+        }
     }
 
     /// Sleeps until there may be something, after the last look (W1).

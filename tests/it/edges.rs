@@ -500,3 +500,124 @@ fn pd7_unsubscribe_waits_for_a_call_that_outlives_the_stop() {
         assert!(is_over.load(Ordering::SeqCst));
     });
 }
+
+#[test]
+fn pd8_a_poller_that_goes_after_the_stop_leaves_nothing_open() {
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .build()
+        .unwrap();
+    let subscription = system.subscribe(|_: &E, _| ()).unwrap();
+    let poller = system.poller("default").unwrap();
+    let receipt = system.publish_tracked(E(1, 1)).unwrap();
+    assert!(receipt.wait().unwrap_err().is_would_deadlock());
+    let ticket = system.begin_shutdown(Duration::ZERO);
+    while ticket.peek().is_none() {
+        std::thread::yield_now();
+    }
+    assert_eq!(ticket.peek().unwrap().stuck_workers.len(), 1);
+    drop(poller);
+    assert_eq!(
+        receipt.wait().unwrap(),
+        [(subscription.id(), Ended::Abandoned)]
+    );
+    assert_eq!(subscription.counts().abandoned, 1);
+}
+
+#[test]
+fn pd5_a_poller_that_publishes_to_its_own_full_pool_does_not_wait() {
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .lane_capacity(1)
+        .inbox_capacity(1)
+        .build()
+        .unwrap();
+    system.subscribe(|_: &E, _| ()).unwrap();
+    let mut poller = system.poller("default").unwrap();
+    let mut publisher = system.publisher();
+    publisher.publish(E(1, 1)).unwrap();
+    system.publish(E(1, 2)).unwrap();
+    for refused in [publisher.publish(E(1, 3)), system.publish(E(1, 3))] {
+        assert!(matches!(
+            refused,
+            Err(ringbolt::PublishError::WouldDeadlock(_))
+        ));
+    }
+    while poller.poll(1) != Polled::Events(0) {}
+    publisher.publish(E(1, 3)).unwrap();
+}
+
+#[test]
+fn pd7_a_factory_that_subscribes_inside_a_poller_is_refused() {
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .build()
+        .unwrap();
+    let handle = system.handle();
+    system
+        .subscription("inner")
+        .factory(move |_| match handle.subscribe(|_: &E, _| ()) {
+            Err(error) if error.is_would_deadlock() => Ok(H),
+            other => Err(Failure::new(format!("{other:?}"))),
+        })
+        .on::<E>()
+        .register()
+        .unwrap();
+    drop(system.poller("default").unwrap());
+}
+
+#[test]
+fn pd10_a_worker_with_nowhere_to_spill_sleeps_and_goes_on() {
+    let system = EventSystem::builder()
+        .workers(1)
+        .pool(Pool::new("far").polled())
+        .lane_capacity(1)
+        .build()
+        .unwrap();
+    system
+        .subscription("far")
+        .pool("far")
+        .handler(|_: &Empty, _| ())
+        .unwrap();
+    let here = system
+        .subscribe(|event: &E, c: &mut Context<'_>| {
+            for _ in 0..event.1 {
+                c.publish(Empty).unwrap();
+            }
+        })
+        .unwrap();
+    system.publish(E(1, 5)).unwrap();
+    system.publish(E(1, 0)).unwrap();
+    let mut poller = system.poller("far").unwrap();
+    let mut far = 0;
+    while far < 5 {
+        if let Polled::Events(count) = poller.poll(1) {
+            far += count;
+        }
+        std::thread::yield_now();
+    }
+    while here.counts().handled < 2 {
+        std::thread::yield_now();
+    }
+}
+
+/// An event without a key or a value.
+struct Empty;
+
+impl Event for Empty {
+    const NAME: &'static str = "edges.empty";
+}
+
+#[test]
+fn settings_that_nothing_can_hold_are_refused() {
+    let error = EventSystem::builder()
+        .pool(Pool::new("a\0b"))
+        .lane_capacity(usize::MAX)
+        .inbox_capacity(1 << 40)
+        .build()
+        .unwrap_err();
+    assert!(error.is_setting());
+    for part in ["lane_capacity: ", "inbox_capacity: ", "\"a\\0b\""] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
