@@ -10,7 +10,7 @@
 )]
 
 use ringbolt::metrics::WorkerState;
-use ringbolt::{AsKey, Event, EventSystem, Key, Wait};
+use ringbolt::{AsKey, Context, Event, EventSystem, Key, Pool, Wait};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -132,5 +132,41 @@ fn pd10_an_engine_that_was_told_to_spin_does_not_sleep() {
             assert!(share > 0.1, "{wait:?}: {:.2} % of a core", share * 100.0);
         }
         drop(system);
+    }
+}
+
+/// What a handler published for a pool that nobody polls.
+struct Far;
+
+impl Event for Far {
+    const NAME: &'static str = "idle.far";
+}
+
+/// It looks a thousand times a second whether there is room by now, and no more often.
+#[test]
+fn pd10_a_worker_whose_spill_has_nowhere_to_go_hardly_runs() {
+    let _turn = turn();
+    let system = EventSystem::builder()
+        .workers(1)
+        .pool(Pool::new("far").polled())
+        .lane_capacity(1)
+        .build()
+        .unwrap();
+    system
+        .subscription("far")
+        .pool("far")
+        .handler(|_: &Far, _| ())
+        .unwrap();
+    system
+        .subscribe(|_: &Tick, context: &mut Context<'_>| {
+            for _ in 0..5 {
+                context.publish(Far).unwrap();
+            }
+        })
+        .unwrap();
+    let publish = system.publish_tracked(Tick { key: 1 }).unwrap();
+    publish.wait().unwrap();
+    if let Some(share) = share_of_a_core(WATCH) {
+        assert!(share < 0.1, "{:.2} % of a core", share * 100.0);
     }
 }

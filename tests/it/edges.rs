@@ -567,7 +567,7 @@ fn pd7_a_factory_that_subscribes_inside_a_poller_is_refused() {
 }
 
 #[test]
-fn pd10_a_worker_with_nowhere_to_spill_sleeps_and_goes_on() {
+fn pd5_a_worker_with_nowhere_to_spill_goes_on_when_there_is_room() {
     let system = EventSystem::builder()
         .workers(1)
         .pool(Pool::new("far").polled())
