@@ -66,6 +66,8 @@ const WITH_HEADERS: &[&str] = &[
     "cli/",
     "loom-tests/",
     "perf/",
+    "checks/",
+    "fuzz/",
     "tests/",
     "examples/",
     "benches/",
