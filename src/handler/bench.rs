@@ -90,7 +90,9 @@ impl Bench {
         worker: WorkerId,
     ) -> Result<(), Failure> {
         let Some(recipe) = shared.recipe() else {
-            // Withdrawn meanwhile: there is nothing to make.
+            // Withdrawn meanwhile, or the engine has stopped: nothing is to be made, and what still comes
+            // for the subscription is to be counted.
+            self.enlist(shared, worker);
             return Ok(());
         };
         for (descriptor, handler) in recipe.make(worker)? {

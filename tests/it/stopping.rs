@@ -250,3 +250,30 @@ fn a_polled_pool_runs_on_the_users_thread() {
     }
     assert!(ticket.wait().unwrap().in_time);
 }
+
+#[test]
+fn pd8_a_subscription_that_its_poller_has_not_read_of_is_counted_when_the_stop_was_faster() {
+    let system = EventSystem::builder()
+        .pool(Pool::new("mine").polled())
+        .build()
+        .unwrap();
+    let mut poller = system.poller("mine").unwrap();
+    // On the poller's own thread nobody waits for the letter to be read.
+    let subscription = system
+        .subscription("late")
+        .pool("mine")
+        .handler(|_: &Numbered, _| -> () { unreachable!("the engine has stopped") })
+        .unwrap();
+    system.publish(numbered(1, 0)).unwrap();
+    let handle = system.handle();
+    let stop = std::thread::spawn(move || handle.shutdown(Duration::ZERO).unwrap());
+    let report = stop.join().unwrap();
+    assert_eq!(
+        report.stuck_workers.len(),
+        1,
+        "a poller that does not poll is given up"
+    );
+    assert_eq!(poller.poll(1), Polled::Stopped);
+    let counts = subscription.counts();
+    assert_eq!((counts.admitted, counts.abandoned), (1, 1), "{counts:?}");
+}
