@@ -13,14 +13,17 @@ use crate::metrics::CountsCell;
 use crate::outcome::{Failure, Outcome};
 use crate::sync::Arc;
 
-/// One handler of one event type on this worker.
+/// One handler of one event type on this worker: what a call of it needs, in one cache line.
+#[repr(align(64))]
 pub(crate) struct BenchSub {
-    pub(crate) shared: Arc<SubscriptionShared>,
+    pub(crate) handler: Box<dyn Erased>,
     /// The subscription's counts on this worker, at hand.
     pub(crate) counts: Arc<CountsCell>,
-    pub(crate) handler: Box<dyn Erased>,
+    pub(crate) shared: Arc<SubscriptionShared>,
     /// Calls in the group of events that is being stamped together.
     pub(crate) group_calls: u32,
+    /// The subscription's place in tables by subscription.
+    pub(crate) place: u32,
 }
 
 /// Stands for handlers that are not to be called.
@@ -40,47 +43,34 @@ impl Erased for Nobody {
 #[derive(Default)]
 pub(crate) struct Bench {
     types: Vec<TypeEntry>,
-    subs: Subs,
-    free: Vec<u32>,
-}
-
-/// The handlers by their indexes.
-#[derive(Default)]
-pub(crate) struct Subs(Vec<Option<BenchSub>>);
-
-impl Subs {
-    #[inline(always)]
-    pub(crate) fn at(&mut self, index: u32) -> &mut BenchSub {
-        match &mut self.0[index as usize] {
-            Some(sub) => sub,
-            None => unreachable!("a type's list names only subscriptions that are here"),
-        }
-    }
 }
 
 /// One event type on this worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct TypeEntry {
-    /// Indexes into the handlers, in the order of subscribing.
-    subs: Vec<u32>,
+    /// In the order of subscribing.
+    subs: Vec<BenchSub>,
     /// In place, a value of the type needs no drop.
     is_trivial: bool,
 }
+
+/// A handler by its type and its number among that type's: good until handlers come or go.
+pub(crate) type BenchPlace = (u32, u32);
 
 impl Bench {
     /// The subscriptions of an event type, to be called in the order of subscribing, and whether a value
     /// of the type needs no drop where it lies; nobody and `false` for types that are unknown here.
     #[inline(always)]
-    pub(crate) fn of_type(&mut self, type_index: u32) -> (&[u32], bool, &mut Subs) {
-        match self.types.get(type_index as usize) {
-            Some(entry) => (&entry.subs, entry.is_trivial, &mut self.subs),
-            None => (&[], false, &mut self.subs),
+    pub(crate) fn of_type(&mut self, type_index: u32) -> (&mut [BenchSub], bool) {
+        match self.types.get_mut(type_index as usize) {
+            Some(entry) => (&mut entry.subs, entry.is_trivial),
+            None => (&mut [], false),
         }
     }
 
     #[inline(always)]
-    pub(crate) fn sub(&mut self, index: u32) -> &mut BenchSub {
-        self.subs.at(index)
+    pub(crate) fn sub(&mut self, (type_index, number): BenchPlace) -> &mut BenchSub {
+        &mut self.types[type_index as usize].subs[number as usize]
     }
 
     /// Makes a subscription's handlers on this worker.
@@ -115,54 +105,35 @@ impl Bench {
         descriptor: &'static Descriptor,
         handler: Box<dyn Erased>,
     ) {
-        let sub = BenchSub {
-            shared: Arc::clone(shared),
-            counts: Arc::clone(&shared.counts[usize::from(worker.index)]),
-            handler,
-            group_calls: 0,
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.subs.0[index as usize] = Some(sub);
-                index
-            }
-            None => {
-                self.subs.0.push(Some(sub));
-                u32::try_from(self.subs.0.len() - 1).expect("fewer than 2^32 handlers")
-            }
-        };
         let type_index = descriptor.index as usize;
         if self.types.len() <= type_index {
             self.types.resize_with(type_index + 1, TypeEntry::default);
         }
         let entry = &mut self.types[type_index];
-        entry.subs.push(index);
         entry.is_trivial = descriptor.drops.is_trivial();
+        entry.subs.push(BenchSub {
+            handler,
+            counts: Arc::clone(&shared.counts[usize::from(worker.index)]),
+            shared: Arc::clone(shared),
+            group_calls: 0,
+            place: u32::try_from(shared.place).expect("fewer than 2^32 subscriptions"),
+        });
     }
 
     /// Drops a subscription's handlers and state here.
     pub(crate) fn remove(&mut self, id: u64) {
-        for index in 0..self.subs.0.len() {
-            if self.subs.0[index]
-                .as_ref()
-                .is_some_and(|sub| sub.shared.id == id)
-            {
-                let index32 = index as u32;
-                for entry in &mut self.types {
-                    entry.subs.retain(|other| *other != index32);
-                }
-                let sub = self.subs.0[index].take();
+        for entry in &mut self.types {
+            while let Some(number) = entry.subs.iter().position(|sub| sub.shared.id == id) {
+                let sub = entry.subs.remove(number);
                 // The state's drop is the user's code.
                 let _ = contain(|| drop(sub));
-                self.free.push(index32);
             }
         }
     }
 
     /// Drops everything, each in its turn and contained.
     pub(crate) fn clear(&mut self) {
-        self.types.clear();
-        for sub in self.subs.0.drain(..) {
+        for sub in self.types.drain(..).flat_map(|entry| entry.subs) {
             let _ = contain(|| drop(sub));
         }
     }

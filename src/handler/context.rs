@@ -7,6 +7,7 @@ use crate::publish::{Admission, Options, PublishError, Receipt, WorkerOut};
 use crate::sync::clock::Clock;
 use serde::Serialize;
 use std::fmt;
+use std::rc::Rc;
 
 /// A worker: its pool and its number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -23,22 +24,27 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// The surroundings of one call of a handler.
+/// The worker that makes a call, with what its calls have in common.
+pub(crate) struct Caller {
+    pub(crate) worker: WorkerId,
+    pub(crate) clock: Clock,
+    pub(crate) out: Rc<WorkerOut>,
+}
+
+/// The surroundings of the calls of handlers with one event.
 pub struct Context<'a> {
     pub(crate) head: &'a Head,
+    pub(crate) caller: &'a Caller,
     pub(crate) class: Class,
     pub(crate) is_keyed: bool,
     pub(crate) end_of_batch: bool,
-    pub(crate) worker: WorkerId,
-    pub(crate) clock: &'a Clock,
-    pub(crate) out: &'a WorkerOut,
 }
 
 impl Context<'_> {
     /// The event's id: derived from its stamp and sequence number, or the one it was published with.
     #[must_use]
     pub fn id(&self) -> EventId {
-        id_of(self.head, self.clock)
+        id_of(self.head, &self.caller.clock)
     }
 
     /// The id that all events of one story share: inherited, or the event's own.
@@ -82,7 +88,7 @@ impl Context<'_> {
     /// The worker that makes the call.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
-        self.worker
+        self.caller.worker
     }
 
     /// Publishes an event that this one caused, in the class of this one; correlation and causation are
@@ -106,7 +112,9 @@ impl Context<'_> {
     ) -> Result<(), PublishError<E>> {
         let class = options.class.unwrap_or(self.class);
         let admission = options.admission.unwrap_or(Admission::Block);
-        self.out.publish_options(event, class, admission, options)
+        self.caller
+            .out
+            .publish_options(event, class, admission, options)
     }
 
     /// As [`publish`](Self::publish), with a receipt. On this thread it can be peeked at, not waited for.
@@ -114,7 +122,7 @@ impl Context<'_> {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
-        self.out.publish_tracked(event, self.class)
+        self.caller.out.publish_tracked(event, self.class)
     }
 }
 
@@ -131,7 +139,7 @@ impl fmt::Debug for Context<'_> {
         f.debug_struct("Context")
             .field("id", &self.id())
             .field("class", &self.class)
-            .field("worker", &self.worker)
+            .field("worker", &self.caller.worker)
             .finish_non_exhaustive()
     }
 }

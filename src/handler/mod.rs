@@ -7,8 +7,8 @@ mod context;
 mod erased;
 mod subscription;
 
-pub(crate) use bench::{Bench, BenchSub};
-pub(crate) use context::id_of;
+pub(crate) use bench::{Bench, BenchPlace, BenchSub};
+pub(crate) use context::{Caller, id_of};
 pub use context::{Context, WorkerId};
 pub(crate) use erased::{Erased, Installer, Recipe, by_ref, by_value, from_factory};
 pub(crate) use subscription::SubscriptionShared;

@@ -5,7 +5,6 @@
 use super::Recipe;
 use crate::event::{Descriptor, contain};
 use crate::metrics::{CountsCell, DeliveryCounts};
-use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, Mutex};
 
 /// One registered handler.
@@ -20,8 +19,6 @@ pub(crate) struct SubscriptionShared {
     pub(crate) takes_by_value: bool,
     /// Until the subscription is withdrawn or the engine has ended. A lock on the cold side only.
     recipe: Mutex<Option<Arc<dyn Recipe>>>,
-    /// Set when the subscription is being withdrawn: no call begins any more.
-    pub(crate) withdrawn: AtomicBool,
     /// A counter block for each worker of the pool, and one for whoever stops the engine.
     pub(crate) counts: Vec<Arc<CountsCell>>,
 }
@@ -43,7 +40,6 @@ impl SubscriptionShared {
             events: recipe.events(),
             takes_by_value: recipe.takes_by_value(),
             recipe: Mutex::new(Some(recipe)),
-            withdrawn: AtomicBool::new(false),
             counts: (0..=worker_count).map(|_| Arc::default()).collect(),
         }
     }
@@ -51,6 +47,13 @@ impl SubscriptionShared {
     /// How the handlers are made; `None` once nobody is to make them any more.
     pub(crate) fn recipe(&self) -> Option<Arc<dyn Recipe>> {
         self.recipe.lock().clone()
+    }
+
+    /// From here on no call begins: what workers have in hand for it ends as withdrawn.
+    pub(crate) fn withdraw(&self) {
+        for cell in &self.counts {
+            cell.withdraw();
+        }
     }
 
     /// Lets go of the user's closures. They may hold handles of the engine, which would otherwise keep

@@ -157,7 +157,8 @@ impl<T> LaneRx<T> {
     /// Works on up to `limit` waiting slots in place and then gives them back; returns how many.
     ///
     /// `f` gets the slot and whether it is the last of the chunk. What it leaves in a slot is dropped
-    /// there; a slot's drop does not unwind (L4). If `f` does, its slot is forgotten, not handled twice.
+    /// there; a slot's drop does not unwind (L4). If `f` does, its slot stays the first in the lane and
+    /// nothing in it is dropped: whoever takes next gets it again.
     #[inline(always)]
     pub(crate) fn take(
         &mut self,
@@ -174,7 +175,13 @@ impl<T> LaneRx<T> {
         }
         let end = first + count;
         let chunk = Chunk(self);
-        let (places, taken) = (&*chunk.0.places, &chunk.0.stats.taken);
+        let LaneRx {
+            places,
+            stats,
+            head,
+            ..
+        } = &mut *chunk.0;
+        let taken = &stats.taken;
         let mut position = first;
         loop {
             prefetch_slot(places.address(position + PREFETCH_DISTANCE), 0);
@@ -187,6 +194,8 @@ impl<T> LaneRx<T> {
                 // the head, so it is ours alone (L3).
                 let slot = unsafe { (*slot).assume_init_mut() };
                 let flow = f(slot, position == end);
+                // Behind the handling, which may unwind, and before the drop, which does not (L4).
+                *head = position;
                 // SAFETY: L4: the slot was not dropped before, and its position counts as emptied.
                 unsafe { std::ptr::drop_in_place(slot) };
                 flow
@@ -198,6 +207,12 @@ impl<T> LaneRx<T> {
         drop(chunk);
         self.room.released(barrier);
         (self.head - first) as usize
+    }
+
+    /// How many slots have been emptied since the lane was made.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.head
     }
 
     /// Whether slots wait.
@@ -225,7 +240,6 @@ impl<T> Drop for Chunk<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         let stats = &self.0.stats;
-        self.0.head = stats.taken.load(Ordering::Relaxed);
         // Release [reuse]: pairs with the Acquire in `LaneTx::credit`; handling and dropping
         // happen-before whoever sees this head (L3).
         stats.head.store(self.0.head, Ordering::Release);

@@ -19,8 +19,11 @@ use super::Latency;
 /// count as this long.
 const TIME_NS_MAX: u64 = (1 << 42) - 1;
 
+/// A first table reaches to this at least, 2 us: there may be one for each of ten thousand handlers.
+const FIRST_NS_MIN: u64 = (1 << 11) - 1;
+
 /// Counts of times in nanoseconds, to 3 (11 bits) or 2 (8 bits) significant digits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buckets<const BITS: u32> {
     counts: Vec<u64>,
 }
@@ -51,12 +54,6 @@ impl<const BITS: u32> Buckets<BITS> {
         ((index - shift * half) as u64) << shift
     }
 
-    /// Counts one time.
-    #[inline(always)]
-    pub(crate) fn record(&mut self, ns: u64) {
-        self.record_n(ns, 1);
-    }
-
     /// Counts `count` equal times.
     #[inline(always)]
     pub(crate) fn record_n(&mut self, ns: u64, count: u64) {
@@ -73,7 +70,8 @@ impl<const BITS: u32> Buckets<BITS> {
     fn record_beyond(&mut self, ns: u64, count: u64) {
         let ns = ns.min(TIME_NS_MAX);
         // With room for times 16 times as long: a table that has met a few outliers grows no more.
-        self.reach(Self::index(ns.saturating_mul(16).min(TIME_NS_MAX)));
+        let room_ns = ns.saturating_mul(16).clamp(FIRST_NS_MIN, TIME_NS_MAX);
+        self.reach(Self::index(room_ns));
         self.counts[Self::index(ns)] += count;
     }
 
@@ -129,7 +127,7 @@ mod tests {
         buckets.move_to(&mut total);
         assert_eq!(total.to_latency(), latency);
         assert!(buckets.to_latency().is_empty());
-        buckets.record(7);
+        buckets.record_n(7, 1);
         buckets.move_to(&mut total);
         assert_eq!(total.to_latency().count(), latency.count() + 1);
     }

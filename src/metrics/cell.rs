@@ -5,9 +5,10 @@
 use super::DeliveryCounts;
 use crate::outcome::Ended;
 use crate::sync::CachePadded;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counts of one subscription on one worker; that worker alone writes them.
+/// Counts of one subscription on one worker; that worker alone writes them. The one mark that others set
+/// lies beside them, as it is looked at before each call.
 #[derive(Debug, Default)]
 pub(crate) struct CountsCell(CachePadded<Words>);
 
@@ -19,6 +20,7 @@ struct Words {
     skipped: AtomicU64,
     withdrawn: AtomicU64,
     abandoned: AtomicU64,
+    is_withdrawn: AtomicBool,
 }
 
 impl CountsCell {
@@ -26,6 +28,17 @@ impl CountsCell {
     pub(crate) fn admit(&self) {
         let word = &self.0.admitted;
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// From here on no call begins on this worker.
+    pub(crate) fn withdraw(&self) {
+        self.0.is_withdrawn.store(true, Ordering::Release);
+    }
+
+    /// Relaxed: whoever has to know that no call begins waits for the worker's answer.
+    #[inline(always)]
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.0.is_withdrawn.load(Ordering::Relaxed)
     }
 
     /// Release: a reader that sees the ending sees the admission before it (PD8).

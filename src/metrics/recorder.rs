@@ -5,10 +5,8 @@
 use super::buckets::{CoarseBuckets, FineBuckets};
 use crate::event::Class;
 
-/// Times up to this need no larger table than the first: 1 ms for classes, of which there are few...
+/// Times of classes up to this, 1 ms, need no larger table than the first: there are few of them.
 const CLASS_NS_FIRST: u64 = (1 << 20) - 1;
-/// ...and 2 us for handlers, of which there may be ten thousand.
-const HANDLER_NS_FIRST: u64 = (1 << 11) - 1;
 
 /// Queue wait and end-to-end time of one class.
 #[derive(Debug)]
@@ -19,9 +17,9 @@ pub(crate) struct ClassTimes {
 
 impl ClassTimes {
     #[inline(always)]
-    pub(crate) fn record(&mut self, queue_wait_ns: u64, end_to_end_ns: u64) {
-        self.queue_wait.record(queue_wait_ns);
-        self.end_to_end.record(end_to_end_ns);
+    pub(crate) fn record(&mut self, queue_wait_ns: u64, end_to_end_ns: u64, count: u64) {
+        self.queue_wait.record_n(queue_wait_ns, count);
+        self.end_to_end.record_n(end_to_end_ns, count);
     }
 }
 
@@ -29,7 +27,8 @@ impl ClassTimes {
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     classes: [Option<Box<ClassTimes>>; 4],
-    handlers: Vec<Option<Box<CoarseBuckets>>>,
+    /// Without a table where a handler has not been timed.
+    handlers: Vec<CoarseBuckets>,
 }
 
 /// Everything that was recorded, by whoever reads it: 3 digits for classes, 2 for handlers.
@@ -37,7 +36,7 @@ pub(crate) struct Recorder {
 pub(crate) struct Recording {
     pub(crate) classes: [Option<Box<ClassTimes>>; 4],
     /// By place in the worker's table; see the subscription's worker for whose it is.
-    pub(crate) handlers: Vec<Option<Box<CoarseBuckets>>>,
+    pub(crate) handlers: Vec<CoarseBuckets>,
 }
 
 impl Recorder {
@@ -49,20 +48,16 @@ impl Recorder {
     #[inline(always)]
     pub(crate) fn handler(&mut self, place: usize, time_ns: u64, count: u64) {
         match self.handlers.get_mut(place) {
-            Some(Some(buckets)) => buckets.record_n(time_ns, count),
-            _ => self.first_of_handler(place, time_ns, count),
+            Some(buckets) => buckets.record_n(time_ns, count),
+            None => self.first_of_handler(place, time_ns, count),
         }
     }
 
     #[cold]
     #[inline(never)]
     fn first_of_handler(&mut self, place: usize, time_ns: u64, count: u64) {
-        if place >= self.handlers.len() {
-            self.handlers.resize_with(place + 1, || None);
-        }
-        self.handlers[place]
-            .get_or_insert_with(new_handler)
-            .record_n(time_ns, count);
+        self.handlers.resize_with(place + 1, CoarseBuckets::default);
+        self.handlers[place].record_n(time_ns, count);
     }
 
     /// Adds everything to `total` and starts again from nothing.
@@ -75,12 +70,12 @@ impl Recorder {
             }
         }
         if total.handlers.len() < self.handlers.len() {
-            total.handlers.resize_with(self.handlers.len(), || None);
+            total
+                .handlers
+                .resize_with(self.handlers.len(), CoarseBuckets::default);
         }
         for (from, to) in self.handlers.iter_mut().zip(&mut total.handlers) {
-            if let Some(from) = from {
-                from.move_to(to.get_or_insert_with(new_handler));
-            }
+            from.move_to(to);
         }
     }
 }
@@ -91,9 +86,4 @@ fn new_class() -> Box<ClassTimes> {
         queue_wait: FineBuckets::up_to(CLASS_NS_FIRST),
         end_to_end: FineBuckets::up_to(CLASS_NS_FIRST),
     })
-}
-
-#[cold]
-fn new_handler() -> Box<CoarseBuckets> {
-    Box::new(CoarseBuckets::up_to(HANDLER_NS_FIRST))
 }

@@ -138,7 +138,7 @@ struct Cause {
     special: Cell<(u128, u128)>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum CauseKind {
     #[default]
     None,
@@ -237,6 +237,11 @@ impl WorkerOut {
     #[inline(always)]
     pub(crate) fn set_cause(&self, head: &Head) {
         self.cause.set(head);
+    }
+
+    /// Whether an event is being handled.
+    pub(crate) fn has_cause(&self) -> bool {
+        self.cause.kind.get() != CauseKind::None
     }
 
     /// What is published from here on is caused by no event.

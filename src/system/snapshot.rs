@@ -54,10 +54,8 @@ impl Engine {
         let mut recordings = self.recordings.lock();
         let mut times = Latency::with_digits(2);
         for worker in self.fabric.pools[shared.pool].workers() {
-            if let Some(place) = recordings[worker].handlers.get_mut(shared.place)
-                && let Some(histogram) = place.take()
-            {
-                times.merge(&histogram.to_latency());
+            if let Some(place) = recordings[worker].handlers.get_mut(shared.place) {
+                times.merge(&std::mem::take(place).to_latency());
             }
         }
         times
@@ -67,7 +65,7 @@ impl Engine {
         let recordings = self.recordings.lock();
         let mut times = Latency::with_digits(2);
         for worker in self.fabric.pools[shared.pool].workers() {
-            if let Some(Some(histogram)) = recordings[worker].handlers.get(shared.place) {
+            if let Some(histogram) = recordings[worker].handlers.get(shared.place) {
                 times.merge(&histogram.to_latency());
             }
         }

@@ -13,7 +13,6 @@ use crate::handler::{
 };
 use crate::outcome::{Failure, IntoOutcome};
 use crate::publish::is_worker_thread;
-use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Weak, thread};
 use crate::worker::{Answer, Letter};
 use std::fmt;
@@ -181,8 +180,7 @@ impl Engine {
                 .map(|(_, answer)| Arc::clone(answer));
             return before.unwrap_or_else(|| Answer::new(0));
         }
-        // From here on no call begins: what workers have in hand for it ends as withdrawn.
-        shared.withdrawn.store(true, Ordering::Release);
+        shared.withdraw();
         for event in &shared.events {
             self.fabric
                 .routes

@@ -5,15 +5,16 @@
 use super::Stamps;
 use super::shared::WorkerShared;
 use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sampled, panic_message};
-use crate::handler::{Bench, BenchSub, Context, SubscriptionShared, WorkerId, id_of};
+use crate::handler::{
+    Bench, BenchPlace, BenchSub, Caller, Context, SubscriptionShared, WorkerId, id_of,
+};
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::WorkerOut;
 use crate::sync::Arc;
-use crate::sync::atomic::Ordering;
 use crate::sync::clock::Clock;
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 /// Most events that share a stamp.
@@ -49,11 +50,14 @@ pub(crate) type ErrorObserver = Arc<dyn Fn(&ErrorReport<'_>) + Send + Sync>;
 /// The part of a worker that deals with single events.
 pub(crate) struct Desk {
     pub(crate) bench: Bench,
-    pub(crate) out: Rc<WorkerOut>,
+    pub(crate) caller: Caller,
     pub(crate) shared: Arc<WorkerShared>,
-    clock: Clock,
     observer: Option<ErrorObserver>,
     group: Group,
+    /// The number of the handler that is called, among those of the event's type...
+    calling: usize,
+    /// ...and the panic with which that call ended, until the event is taken up again.
+    interrupted: Option<Box<dyn Any + Send>>,
 }
 
 /// Events that share their stamps.
@@ -71,7 +75,18 @@ struct Group {
     count: usize,
     calls: u32,
     /// Subscriptions that were called in this group.
-    touched: Vec<u32>,
+    touched: Vec<BenchPlace>,
+}
+
+impl Group {
+    #[inline(always)]
+    fn note_call(&mut self, sub: &mut BenchSub, place: BenchPlace) {
+        if sub.group_calls == 0 {
+            self.touched.push(place);
+        }
+        sub.group_calls += 1;
+        self.calls += 1;
+    }
 }
 
 impl Desk {
@@ -84,10 +99,15 @@ impl Desk {
     ) -> Self {
         Self {
             bench: Bench::default(),
-            out,
+            caller: Caller {
+                worker: shared.id,
+                clock,
+                out,
+            },
             shared,
-            clock,
             observer,
+            calling: 0,
+            interrupted: None,
             group: Group {
                 stamps_each: stamps == Stamps::Each,
                 is_sampled: stamps == Stamps::Sampled,
@@ -108,11 +128,35 @@ impl Desk {
     #[inline(always)]
     pub(crate) fn begin(&mut self, class: Class) -> u64 {
         self.group.class = class;
-        self.group.start = self.clock.raw();
+        self.group.start = self.caller.clock.raw();
         self.group.start
     }
 
-    /// Handles one event; the stamp of the group's end, if a group ended with it.
+    /// Notes the panic that a call in [`handle`](Self::handle) ended with. The event is not done with:
+    /// it is to be handed in again, and goes on behind that call.
+    ///
+    /// So one guard does for a whole batch, and a call that returns costs nothing extra.
+    #[cold]
+    pub(crate) fn interrupt(&mut self, panic: Box<dyn Any + Send>) {
+        if !self.caller.out.has_cause() {
+            // Outside of any call: a fault of the engine, and this worker is at its end.
+            resume_unwind(panic);
+        }
+        self.interrupted = Some(panic);
+    }
+
+    /// As [`handle`](Self::handle), with a guard of its own.
+    pub(crate) fn handle_guarded(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.handle(slot, is_last))) {
+                Ok(ended) => return ended,
+                Err(panic) => self.interrupt(panic),
+            }
+        }
+    }
+
+    /// Handles one event; the stamp of the group's end, if a group ended with it. Unwinds if a handler
+    /// panics; see [`interrupt`](Self::interrupt).
     #[inline(always)]
     pub(crate) fn handle(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
         if self.group.is_sampled {
@@ -135,7 +179,7 @@ impl Desk {
         let is_picked = is_sampled(slot.head().sequence);
         if is_picked {
             self.drop_group();
-            self.group.start = self.clock.raw();
+            self.group.start = self.caller.clock.raw();
         }
         self.group.published[0] = slot.head().stamp;
         self.dispatch(slot, is_last);
@@ -150,8 +194,8 @@ impl Desk {
     /// Forgets calls that were not timed.
     fn drop_group(&mut self) {
         let Self { bench, group, .. } = self;
-        for index in group.touched.drain(..) {
-            bench.sub(index).group_calls = 0;
+        for place in group.touched.drain(..) {
+            bench.sub(place).group_calls = 0;
         }
         group.calls = 0;
         if group.untimed > 0 {
@@ -162,78 +206,88 @@ impl Desk {
 
     #[inline(always)]
     fn dispatch(&mut self, slot: &mut Slot, is_last: bool) {
-        if slot.is_empty() {
-            return;
+        if self.interrupted.is_some() {
+            self.resume(slot, is_last);
+        } else {
+            self.call_from(slot, is_last, 0);
         }
+    }
+
+    /// Ends the call that panicked, and goes on behind it.
+    #[cold]
+    #[inline(never)]
+    fn resume(&mut self, slot: &mut Slot, is_last: bool) {
+        let Some(panic) = self.interrupted.take() else {
+            return;
+        };
+        let number = self.calling;
+        let place = (slot.type_index(), number as u32);
+        let sub = self.bench.sub(place);
+        self.group.note_call(sub, place);
+        let (head, _) = slot.split();
+        let around = (&self.caller, &self.observer);
+        Self::end_otherwise(sub, head, place.0, around, Err(panic));
+        self.call_from(slot, is_last, number + 1);
+    }
+
+    /// Calls the handlers of an event's type from this one on, and drops what is left of the event.
+    #[inline(always)]
+    fn call_from(&mut self, slot: &mut Slot, is_last: bool, first: usize) {
         let type_index = slot.type_index();
-        let class = slot.class();
         let is_keyed = slot.is_keyed();
         let Self {
             bench,
-            out,
+            caller,
             shared,
-            clock,
             observer,
             group,
+            calling,
+            ..
         } = self;
-        let (indexes, is_trivial, subs) = bench.of_type(type_index);
+        let (subs, is_trivial) = bench.of_type(type_index);
         let (head, mut payload) = slot.split();
-        let is_special = head.extras.is_some();
-        if is_special {
-            taken(head, indexes.len());
+        if head.extras.is_some() && first == 0 {
+            taken(head, subs.len());
         }
-        if indexes.is_empty() {
+        if subs.is_empty() {
             shared.note_unhandled();
         }
-        let worker = shared.id;
-        out.set_cause(head);
-        for &index in indexes {
-            let sub = subs.at(index);
+        caller.out.set_cause(head);
+        let mut context = Context {
+            head,
+            caller,
+            class: group.class,
+            is_keyed,
+            end_of_batch: is_last,
+        };
+        for (number, sub) in subs.iter_mut().enumerate().skip(first) {
             sub.counts.admit();
-            if sub.shared.withdrawn.load(Ordering::Relaxed) {
+            if sub.counts.is_withdrawn() {
                 sub.counts.end(Ended::Withdrawn);
                 settle(head, sub.shared.id, Ended::Withdrawn);
                 continue;
             }
-            let mut context = Context {
-                head,
-                class,
-                is_keyed,
-                end_of_batch: is_last,
-                worker,
-                clock,
-                out,
-            };
-            let handler = &mut sub.handler;
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                handler.call(&mut payload, &mut context)
-            }));
-            if sub.group_calls == 0 {
-                group.touched.push(index);
-            }
-            sub.group_calls += 1;
-            group.calls += 1;
-            if let Ok(Outcome::Handled) = result {
+            *calling = number;
+            let outcome = sub.handler.call(&mut payload, &mut context);
+            group.note_call(sub, (type_index, number as u32));
+            if matches!(outcome, Outcome::Handled) && head.extras.is_none() {
                 sub.counts.end(Ended::Handled);
-                if is_special {
-                    settle(head, sub.shared.id, Ended::Handled);
-                }
             } else {
-                Self::end_otherwise(sub, head, type_index, (worker, clock, observer), result);
+                Self::end_otherwise(sub, head, type_index, (caller, observer), Ok(outcome));
             }
         }
-        out.clear_cause();
+        caller.out.clear_cause();
         payload.discard_contained(is_trivial);
     }
 
-    /// Every ending but the common one.
+    /// Every ending but that of an ordinary event that was handled.
     #[cold]
     #[inline(never)]
     fn end_otherwise(
         sub: &mut BenchSub,
         head: &Head,
         type_index: u32,
-        (worker, clock, observer): (WorkerId, &Clock, &Option<ErrorObserver>),
+        (caller, observer): (&Caller, &Option<ErrorObserver>),
         result: Result<Outcome, Box<dyn Any + Send>>,
     ) {
         let counts = Arc::clone(&sub.counts);
@@ -255,7 +309,7 @@ impl Desk {
         settle(head, id, Ended::Failed);
         if let Some(observer) = observer {
             let correlation = EventId::from_u128(head.correlation.get());
-            let event_id = id_of(head, clock);
+            let event_id = id_of(head, &caller.clock);
             let tell = |failure: &Failure| {
                 // An observer's panic is its own; nothing follows from it.
                 let _ = contain(|| {
@@ -265,7 +319,7 @@ impl Desk {
                         event: descriptor_at(type_index).name,
                         event_id,
                         correlation_id: correlation.unwrap_or(event_id),
-                        worker,
+                        worker: caller.worker,
                         failure,
                     });
                 });
@@ -286,25 +340,34 @@ impl Desk {
             return self.group.start;
         }
         let group = &mut self.group;
-        let now = self.clock.raw();
+        let now = self.caller.clock.raw();
         if group.count == 0 {
             return now;
         }
         let count = group.count as u64;
-        let elapsed_ns = self.clock.delta_ns(group.start, now);
-        let Self { bench, clock, .. } = self;
+        let elapsed_ns = self.caller.clock.delta_ns(group.start, now);
+        let Self { bench, caller, .. } = self;
+        let clock = &caller.clock;
         self.shared.recorder.write(|recorder| {
             let class = recorder.class(group.class);
-            for &published in &group.published[..group.count] {
+            // Events of one batch share the stamp of their publishing.
+            let mut alike = 0;
+            for nth in 0..group.count {
+                alike += 1;
+                let published = group.published[nth];
+                if nth + 1 < group.count && group.published[nth + 1] == published {
+                    continue;
+                }
                 class.record(
                     clock.delta_ns(published, group.start),
                     clock.delta_ns(published, now),
+                    std::mem::take(&mut alike),
                 );
             }
             let per_call_ns = elapsed_ns / u64::from(group.calls.max(1));
-            for index in group.touched.drain(..) {
-                let sub = bench.sub(index);
-                recorder.handler(sub.shared.place, per_call_ns, u64::from(sub.group_calls));
+            for place in group.touched.drain(..) {
+                let sub = bench.sub(place);
+                recorder.handler(sub.place as usize, per_call_ns, u64::from(sub.group_calls));
                 sub.group_calls = 0;
             }
         });
@@ -335,13 +398,10 @@ impl Desk {
 
     /// Ends an event that nobody will handle any more.
     pub(crate) fn abandon(&mut self, slot: &mut Slot) {
-        let (indexes, _, subs) = self.bench.of_type(slot.type_index());
-        let subs: Vec<_> = indexes
-            .iter()
-            .map(|&index| Arc::clone(&subs.at(index).shared))
-            .collect();
+        let (subs, _) = self.bench.of_type(slot.type_index());
+        let subs: Vec<_> = subs.iter().map(|sub| Arc::clone(&sub.shared)).collect();
         let place = usize::from(self.shared.id.index);
-        abandon(&self.shared, &self.clock, &subs, place, slot);
+        abandon(&self.shared, &self.caller.clock, &subs, place, slot);
     }
 }
 

@@ -8,13 +8,14 @@ use super::idle::{Idle, Step, Wait};
 use super::letter::{Letter, Round};
 use super::shared::{LaneEntry, Phase, WorkerShared};
 use crate::event::{Class, Slot};
-use crate::handler::SubscriptionShared;
+use crate::handler::{Caller, SubscriptionShared};
 use crate::lane::{CLASS_COUNT, Flow, LaneRx};
 use crate::outcome::Failure;
 use crate::publish::{OnThread, WorkerOut};
 use crate::route::{Attached, Control, Fabric, WorkerPort};
-use crate::sync::{Arc, spin_loop, thread};
+use crate::sync::{Arc, Barrier, spin_loop, thread};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Worker {
     /// Installs subscriptions that were made before the worker: for polled pools.
     pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), Failure> {
         // Factories are the user's code, and what they would wait for waits for this.
-        let _on_thread = OnThread::enter(&self.desk.out);
+        let _on_thread = OnThread::enter(&self.desk.caller.out);
         self.desk.bench.install(shared, self.desk.shared.id)
     }
 
@@ -153,7 +154,7 @@ impl Worker {
 
     /// Works until told to stop.
     pub(crate) fn run(mut self) {
-        let _on_thread = OnThread::enter(&self.desk.out);
+        let _on_thread = OnThread::enter(&self.desk.caller.out);
         let mut was_busy = false;
         let mut spill_turns = 0_u32;
         loop {
@@ -173,7 +174,7 @@ impl Worker {
                 continue;
             }
             was_busy = false;
-            if self.desk.out.is_spilling() {
+            if self.desk.caller.out.is_spilling() {
                 // What waits to leave needs another worker to go on, perhaps for long.
                 spill_turns += 1;
                 if spill_turns < SPILL_TURNS_MAX {
@@ -192,7 +193,7 @@ impl Worker {
 
     /// One pass for a poller's thread: up to `limit` batches; events taken.
     pub(crate) fn poll(&mut self, batches: usize) -> usize {
-        let _on_thread = OnThread::enter(&self.desk.out);
+        let _on_thread = OnThread::enter(&self.desk.caller.out);
         let mut taken = 0;
         for _ in 0..batches.max(1) {
             let now = self.turn();
@@ -237,12 +238,12 @@ impl Worker {
 
     /// Whether anything at all waits for this worker.
     fn has_anything(&mut self) -> bool {
-        if self.port.has_control() || self.desk.out.is_spilling() {
+        if self.port.has_control() || self.desk.caller.out.is_spilling() {
             return true;
         }
         for class in Class::ALL {
             let index = class.index();
-            if self.desk.out.own_waiting(index) > 0
+            if self.desk.caller.out.own_waiting(index) > 0
                 || self
                     .port
                     .used_inbox(index)
@@ -302,7 +303,7 @@ impl Worker {
                 self.sweep(class);
             });
         }
-        if self.desk.out.flush() {
+        if self.desk.caller.out.flush() {
             self.was_active = true;
         }
         let taken = self.take_batch();
@@ -375,7 +376,7 @@ impl Worker {
         !self.lanes[class.index()].is_empty()
             || self.is_unordered
             || self.port.used_inbox(class.index()).is_some()
-            || self.desk.out.has_own()
+            || self.desk.caller.out.has_own()
     }
 
     /// Up to `limit` events of one class from all its sources, beginning with another each time.
@@ -410,7 +411,7 @@ impl Worker {
         if count == 0 {
             return (0, true);
         }
-        let is_spilling = self.desk.out.is_spilling();
+        let is_spilling = self.desk.caller.out.is_spilling();
         let batch = Batch::new(&self.port, class, self.batch_ticks);
         let first = self.turn % count;
         let mut taken = 0;
@@ -426,15 +427,23 @@ impl Worker {
                 continue;
             }
             let start = open(&mut self.desk, class);
-            let desk = &mut self.desk;
-            taken += lane
-                .rx
-                .take(limit - taken, self.fabric.barrier, |slot, is_last| {
-                    let ends_here = is_ending;
-                    let ended = desk.handle(slot, is_last || ends_here);
-                    is_ending = ends_here || batch.is_over(start, ended);
-                    if ends_here { Flow::Stop } else { Flow::Next }
-                });
+            let first = lane.rx.position();
+            loop {
+                let left = limit - taken - (lane.rx.position() - first) as usize;
+                let (rx, desk) = (&mut lane.rx, &mut self.desk);
+                let chunk = catch_unwind(AssertUnwindSafe(|| {
+                    take_chunk(rx, desk, &batch, (start, left), self.fabric.barrier)
+                }));
+                match chunk {
+                    Ok(was_cut) => {
+                        is_ending = was_cut;
+                        break;
+                    }
+                    // A handler's panic: its event is still the first in the lane.
+                    Err(panic) => self.desk.interrupt(panic),
+                }
+            }
+            taken += (lane.rx.position() - first) as usize;
             close(&mut self.desk);
             if taken >= limit || is_ending {
                 break;
@@ -443,17 +452,19 @@ impl Worker {
         (taken, !is_ending)
     }
 
+    #[inline(never)]
     fn take_inbox(&mut self, class: Class, limit: usize) -> (usize, bool) {
         let port = Arc::clone(&self.port);
         let Some(inbox) = port.used_inbox(class.index()) else {
             return (0, true);
         };
-        if self.desk.out.is_spilling() && !inbox.is_deferred() {
+        if self.desk.caller.out.is_spilling() && !inbox.is_deferred() {
             return (0, true);
         }
         self.take_queue(class, limit, inbox)
     }
 
+    #[inline(never)]
     fn take_shared(&mut self, class: Class, limit: usize) -> (usize, bool) {
         let fabric = Arc::clone(&self.fabric);
         let Some(queue) = fabric.pools[self.settings.pool]
@@ -463,7 +474,7 @@ impl Worker {
         else {
             return (0, true);
         };
-        if self.desk.out.is_spilling() && !queue.is_deferred() {
+        if self.desk.caller.out.is_spilling() && !queue.is_deferred() {
             return (0, true);
         }
         self.take_queue(class, limit, queue)
@@ -495,16 +506,17 @@ impl Worker {
         (taken, goes_on)
     }
 
+    #[inline(never)]
     fn take_own(&mut self, class: Class, limit: usize) -> (usize, bool) {
         let index = class.index();
-        if self.desk.out.own_waiting(index) == 0 {
+        if self.desk.caller.out.own_waiting(index) == 0 {
             return (0, true);
         }
-        let out = Rc::clone(&self.desk.out);
+        let out = Rc::clone(&self.desk.caller.out);
         self.take_moved(
             class,
             limit,
-            |desk| desk.out.take_own(index),
+            |desk| desk.caller.out.take_own(index),
             || out.own_waiting(index) == 0,
         )
     }
@@ -527,7 +539,7 @@ impl Worker {
             taken += 1;
             let ends_here = is_ending;
             let is_last = ends_here || taken == limit || is_empty();
-            let ended = self.desk.handle(&mut slot, is_last);
+            let ended = self.desk.handle_guarded(&mut slot, is_last);
             is_ending = ends_here || batch.is_over(start, ended);
             if ends_here {
                 break;
@@ -592,7 +604,10 @@ impl Worker {
             stop,
             ..
         } = self;
-        let Desk { out, .. } = desk;
+        let Desk {
+            caller: Caller { out, .. },
+            ..
+        } = desk;
         let stash = Stash {
             lanes,
             out: Rc::into_inner(out).expect("outside a poll nobody else holds the worker's side"),
@@ -603,7 +618,7 @@ impl Worker {
 
     /// Abandons what is left and drops all state, on the worker's own thread.
     pub(crate) fn end(mut self) {
-        let _on_thread = OnThread::enter(&self.desk.out);
+        let _on_thread = OnThread::enter(&self.desk.caller.out);
         self.read_letters();
         for round in self.rounds.drain(..) {
             round.give(true);
@@ -636,7 +651,7 @@ impl Worker {
                 }
             }
         }
-        let out = Rc::clone(&desk.out);
+        let out = Rc::clone(&desk.caller.out);
         let workers = self.fabric.pools[self.settings.pool].workers();
         out.drain(|worker, mut slot| {
             if workers.contains(&worker) {
@@ -664,6 +679,26 @@ impl Worker {
             answer.give(Ok(()));
         }
     }
+}
+
+/// Handles up to `limit` events of a lane where they lie; whether something ended the batch that began at
+/// `start`. A function of its own, so that nothing but this loop asks for registers.
+#[inline(never)]
+fn take_chunk(
+    rx: &mut LaneRx<Slot>,
+    desk: &mut Desk,
+    batch: &Batch<'_>,
+    (start, limit): (u64, usize),
+    barrier: Barrier,
+) -> bool {
+    let mut is_ending = false;
+    rx.take(limit, barrier, |slot, is_last| {
+        let ends_here = is_ending;
+        let ended = desk.handle(slot, is_last || ends_here);
+        is_ending = ends_here || batch.is_over(start, ended);
+        if ends_here { Flow::Stop } else { Flow::Next }
+    });
+    is_ending
 }
 
 /// What ends a batch early: with the event behind the one in hand, as that one is told that it is the last.

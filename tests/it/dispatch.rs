@@ -2,7 +2,8 @@
 
 use crate::common::{Door, LONG, Log, Loose, Numbered, finish, numbered};
 use ringbolt::{
-    Class, Clock, Context, Ended, EventSystem, Failure, Handler, Options, Outcome, Pool, WorkerId,
+    Class, Clock, Context, Ended, EventSystem, Failure, Handler, Options, Outcome, Polled, Pool,
+    WorkerId,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,6 +148,61 @@ fn pd3_a_batch_of_a_lower_class_ends_with_its_time() {
         ],
         "each batch says which event is its last"
     );
+}
+
+/// The worker takes a whole chunk of a lane under one guard: what follows a panic in it goes on where it was.
+#[test]
+fn pd6_a_panic_amid_a_chunk_loses_and_repeats_nothing() {
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .build()
+        .unwrap();
+    let seen: Log<(&str, u64)> = Log::default();
+    let names = ["first", "second", "third"];
+    let subscriptions = names.map(|name| {
+        let log = seen.clone();
+        system
+            .subscription(name)
+            .handler(move |event: &Numbered, _| {
+                log.add((name, event.number));
+                assert!(
+                    name != "second" || event.number % 4 == 1,
+                    "{} is bad",
+                    event.number
+                );
+            })
+            .unwrap()
+    });
+    let alone: Log<u64> = Log::default();
+    let log = alone.clone();
+    let by_value = system
+        .subscription("takes")
+        .by_value(move |event: Loose, _| {
+            log.add(event.0);
+            assert!(event.0.is_multiple_of(2), "{} is bad", event.0);
+        })
+        .unwrap();
+    let mut publisher = system.publisher();
+    for number in 0..32 {
+        publisher.publish(numbered(1, number)).unwrap();
+        publisher.publish(Loose(number)).unwrap();
+    }
+    let mut poller = system.poller("default").unwrap();
+    while poller.poll(1) != Polled::Events(0) {}
+    let expected: Vec<_> = (0..32)
+        .flat_map(|number| names.map(|name| (name, number)))
+        .collect();
+    assert_eq!(seen.all(), expected);
+    assert_eq!(alone.all(), (0..32).collect::<Vec<_>>());
+    for (subscription, failed) in subscriptions.iter().zip([0, 24, 0]) {
+        let counts = subscription.counts();
+        assert_eq!(
+            (counts.admitted, counts.handled, counts.failed),
+            (32, 32 - failed, failed)
+        );
+    }
+    assert_eq!(by_value.counts().failed, 16);
+    drop(poller);
 }
 
 #[test]
