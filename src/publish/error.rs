@@ -31,16 +31,6 @@ impl<E> PublishError<E> {
         }
     }
 
-    /// The same reason for something else.
-    pub(crate) fn map<T>(self, f: impl FnOnce(E) -> T) -> PublishError<T> {
-        match self {
-            Self::Full(event) => PublishError::Full(f(event)),
-            Self::Closed(event) => PublishError::Closed(f(event)),
-            Self::NoHandler(event) => PublishError::NoHandler(f(event)),
-            Self::WouldDeadlock(event) => PublishError::WouldDeadlock(f(event)),
-        }
-    }
-
     /// There was no room.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))

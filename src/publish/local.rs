@@ -5,7 +5,7 @@
 //! A handler's context publishes through the worker's [`WorkerOut`]: the worker's own events go into a
 //! queue of its own, others' into lanes between workers, what does not fit into the spill.
 
-use super::parcel::{Parcel, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
 use super::publisher::{Lent, OutLane};
 use super::spill::{Queue, Spill};
 use super::{Admission, Options, PublishError, Receipt};
@@ -251,15 +251,15 @@ impl WorkerOut {
     }
 
     /// Fills in correlation and causation where nothing was said.
-    pub(crate) fn inherit<E>(&self, parcel: &mut Parcel<E>) {
+    pub(crate) fn inherit(&self, label: &mut Label) {
         let Some((id, correlation)) = self.cause.get(&self.fabric.clock) else {
             return;
         };
-        if parcel.causation == 0 {
-            parcel.causation = id;
+        if label.causation == 0 {
+            label.causation = id;
         }
-        if parcel.correlation == 0 {
-            parcel.correlation = correlation;
+        if label.correlation == 0 {
+            label.correlation = correlation;
         }
     }
 
@@ -273,7 +273,7 @@ impl WorkerOut {
     ) -> Result<(), PublishError<E>> {
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
         parcel.set(options);
-        self.publish(parcel, admission)
+        parcel.send(|label, cargo| self.send(label, cargo, admission))
     }
 
     /// Publishes from a handler, with a receipt.
@@ -284,26 +284,27 @@ impl WorkerOut {
     ) -> Result<Receipt, PublishError<E>> {
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
         let receipt = parcel.track();
-        self.publish(parcel, Admission::Block)?;
+        parcel.send(|label, cargo| self.send(label, cargo, Admission::Block))?;
         Ok(receipt)
     }
 
     /// Publishes from a handler.
-    pub(crate) fn publish<E: Event>(
+    fn send(
         &self,
-        mut parcel: Parcel<E>,
+        label: &mut Label,
+        cargo: &mut dyn Cargo,
         admission: Admission,
-    ) -> Result<(), PublishError<E>> {
-        self.inherit(&mut parcel);
+    ) -> Result<(), Refused> {
+        self.inherit(label);
         let fabric = &self.fabric;
-        let pools = fabric.routes.pools(parcel.event_type.index());
+        let pools = fabric.routes.pools(label.type_index);
         if pools == 0 {
             if fabric.gate.state() == GateState::Shut {
-                return Err(PublishError::Closed(parcel.event));
+                return Err(Refused::Closed);
             }
             self.state.note_unhandled();
             return if fabric.no_handler_is_error {
-                Err(PublishError::NoHandler(parcel.event))
+                Err(Refused::NoHandler)
             } else {
                 Ok(())
             };
@@ -313,7 +314,7 @@ impl WorkerOut {
         let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
         let mut is_full = false;
         for pool in pools_in(pools) {
-            match self.place(queues, pool, &parcel) {
+            match self.place(queues, pool, label) {
                 Some(place) => places.push(place),
                 None => is_full = true,
             }
@@ -329,29 +330,27 @@ impl WorkerOut {
             self.state.busy.leave();
             for place in places {
                 if let Place::Shared(pool) = place
-                    && let Some(queue) = fabric.shared_queue(pool, parcel.class)
+                    && let Some(queue) = fabric.shared_queue(pool, label.class)
                 {
                     queue.give_back(1, fabric.barrier);
                 }
             }
             if is_shut {
-                return Err(PublishError::Closed(parcel.event));
+                return Err(Refused::Closed);
             }
             return match admission {
-                Admission::Lossy if fabric.lossy[parcel.class.index()] => {
+                Admission::Lossy if fabric.lossy[label.class.index()] => {
                     self.state.note_dropped();
                     Ok(())
                 }
-                Admission::Fail | Admission::Lossy => Err(PublishError::Full(parcel.event)),
-                Admission::Block | Admission::BlockFor(_) => {
-                    Err(PublishError::WouldDeadlock(parcel.event))
-                }
+                Admission::Fail | Admission::Lossy => Err(Refused::Full),
+                Admission::Block | Admission::BlockFor(_) => Err(Refused::WouldDeadlock),
             };
         }
-        parcel.expect_pools(places.len());
-        let class = parcel.class;
+        label.expect_pools(places.len());
+        let class = label.class;
         let sequence = queues.lease.next();
-        parcel.put(sequence, &places, |place, slot| match place {
+        label.put(cargo, sequence, &places, |place, slot| match place {
             Place::Own => {
                 queues.own[class.index()].push_back(slot);
                 self.own_count.set(self.own_count.get() + 1);
@@ -383,9 +382,9 @@ impl WorkerOut {
         Ok(())
     }
 
-    fn place<E>(&self, queues: &mut Queues, pool: usize, parcel: &Parcel<E>) -> Option<Place> {
+    fn place(&self, queues: &mut Queues, pool: usize, label: &Label) -> Option<Place> {
         let fabric = &self.fabric;
-        if let Some(queue) = fabric.shared_queue(pool, parcel.class) {
+        if let Some(queue) = fabric.shared_queue(pool, label.class) {
             return Some(if !queue.is_deferred() && queue.reserve() {
                 Place::Shared(pool)
             } else {
@@ -393,7 +392,7 @@ impl WorkerOut {
             });
         }
         let info = &fabric.pools[pool];
-        let offset = match parcel.key {
+        let offset = match label.key {
             Some(hash) => pick(hash, info.count),
             None => {
                 queues.turn = queues.turn.wrapping_add(1);
@@ -402,12 +401,12 @@ impl WorkerOut {
         };
         let worker = (info.first + offset) as usize;
         if worker == self.worker {
-            return (queues.own[parcel.class.index()].len() < fabric.spill_max)
+            return (queues.own[label.class.index()].len() < fabric.spill_max)
                 .then_some(Place::Own);
         }
-        let index = worker * CLASS_COUNT + parcel.class.index();
+        let index = worker * CLASS_COUNT + label.class.index();
         let lane = queues.lanes[index]
-            .get_or_insert_with(|| OutLane::open(fabric, worker, parcel.class, &self.state, true));
+            .get_or_insert_with(|| OutLane::open(fabric, worker, label.class, &self.state, true));
         if lane.has_room() && !queues.spill.waits_for_own(index) {
             Some(Place::Lane(index))
         } else {

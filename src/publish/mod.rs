@@ -25,11 +25,3 @@ pub(crate) use parcel::Parcel;
 pub use publisher::Publisher;
 pub(crate) use shared::publish_shared;
 pub use tracked::{Deliveries, Receipt};
-
-/// What became of one try to publish.
-pub(crate) enum Refusal<E> {
-    /// No room now.
-    Full(E),
-    /// Handed back for good.
-    Final(PublishError<E>),
-}

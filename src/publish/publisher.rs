@@ -4,13 +4,13 @@
 //!
 //! Lanes are made at their first use: one for each worker and class. The fast path is one function,
 //! [`Publisher::publish`] for a type with one pool, on a lane that is open and has room; whatever is
-//! rarer goes through [`Publisher::send`], which is out of line.
+//! rarer goes through [`Publisher::send`], which is out of line and the same code for all types.
 
-use super::parcel::{Parcel, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
 use super::spill::Queue;
 use super::{
-    Admission, BatchError, Options, PublishError, Receipt, Refusal, current, is_worker_thread,
-    may_publish, polls_any,
+    Admission, BatchError, Options, PublishError, Receipt, current, is_worker_thread, may_publish,
+    polls_any,
 };
 use crate::event::{Class, Event, EventType, Head, SequenceLease, Slot, is_sampled};
 use crate::lane::{CLASS_COUNT, LaneTx, lane};
@@ -343,9 +343,9 @@ impl Publisher {
 
     #[inline(never)]
     fn publish_slow<E: Event>(&mut self, event: E, stamp: u64) -> Result<(), PublishError<E>> {
-        let parcel = Parcel::new(event, self.class, stamp);
-        self.send(parcel, self.admission)
-            .map_err(|refused| refused.map(|parcel| parcel.event))
+        let admission = self.admission;
+        Parcel::new(event, self.class, stamp)
+            .send(|label, cargo| self.send(label, cargo, admission))
     }
 
     /// Publishes an event, or hands it back at once if there is no room.
@@ -356,11 +356,8 @@ impl Publisher {
         let stamp = self.next_stamp();
         match self.publish_fast(event, stamp) {
             Ok(()) => Ok(()),
-            Err(event) => {
-                let parcel = Parcel::new(event, self.class, stamp);
-                self.send(parcel, Admission::Fail)
-                    .map_err(|refused| refused.map(|parcel| parcel.event))
-            }
+            Err(event) => Parcel::new(event, self.class, stamp)
+                .send(|label, cargo| self.send(label, cargo, Admission::Fail)),
         }
     }
 
@@ -377,8 +374,7 @@ impl Publisher {
         let admission = options.admission.unwrap_or(self.admission);
         let mut parcel = Parcel::new(event, class, self.fabric.clock.raw());
         parcel.set(options);
-        self.send(parcel, admission)
-            .map_err(|refused| refused.map(|parcel| parcel.event))
+        parcel.send(|label, cargo| self.send(label, cargo, admission))
     }
 
     /// Publishes an event and keeps a receipt that tells how each delivery ended; one allocation more.
@@ -388,8 +384,8 @@ impl Publisher {
     pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
         let mut parcel = Parcel::new(event, self.class, self.fabric.clock.raw());
         let receipt = parcel.track();
-        self.send(parcel, self.admission)
-            .map_err(|refused| refused.map(|parcel| parcel.event))?;
+        let admission = self.admission;
+        parcel.send(|label, cargo| self.send(label, cargo, admission))?;
         Ok(receipt)
     }
 
@@ -526,57 +522,57 @@ impl Publisher {
 
     /// The general way: several pools, no pool, no key, a lane to open, no room, a worker's thread.
     #[inline(never)]
-    fn send<E: Event>(
+    fn send(
         &mut self,
-        mut parcel: Parcel<E>,
+        label: &mut Label,
+        cargo: &mut dyn Cargo,
         admission: Admission,
-    ) -> Result<(), PublishError<Parcel<E>>> {
+    ) -> Result<(), Refused> {
         current(&self.fabric, |worker| {
             if let Some(worker) = worker {
-                worker.inherit(&mut parcel);
+                worker.inherit(label);
             }
         });
         let mut deadline = None;
         loop {
-            parcel = match self.try_send(parcel) {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Final(error)) => return Err(error),
-                Err(Refusal::Full(parcel)) => parcel,
-            };
-            let pools = self.fabric.routes.pools(parcel.event_type.index());
+            match self.try_send(label, cargo) {
+                Err(Refused::Full) => {}
+                result => return result,
+            }
+            let pools = self.fabric.routes.pools(label.type_index);
             match admission {
-                Admission::Lossy if self.fabric.lossy[parcel.class.index()] => {
+                Admission::Lossy if self.fabric.lossy[label.class.index()] => {
                     self.state.note_dropped();
                     return Ok(());
                 }
-                Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel)),
-                _ if is_worker_thread() => return Err(PublishError::WouldDeadlock(parcel)),
+                Admission::Fail | Admission::Lossy => return Err(Refused::Full),
+                _ if is_worker_thread() => return Err(Refused::WouldDeadlock),
                 Admission::Block if polls_any(&self.fabric, pools) => {
-                    return Err(PublishError::WouldDeadlock(parcel));
+                    return Err(Refused::WouldDeadlock);
                 }
-                Admission::Block => self.wait(&parcel, None),
+                Admission::Block => self.wait(label, None),
                 Admission::BlockFor(limit) => {
                     let until = *deadline.get_or_insert_with(|| clock::deadline(limit));
                     if until.is_some_and(|until| clock::left(until).is_zero()) {
-                        return Err(PublishError::Full(parcel));
+                        return Err(Refused::Full);
                     }
-                    self.wait(&parcel, until);
+                    self.wait(label, until);
                 }
             }
         }
     }
 
     /// One try: a place in every pool first, then all of them together, which cannot fail.
-    fn try_send<E: Event>(&mut self, parcel: Parcel<E>) -> Result<(), Refusal<Parcel<E>>> {
+    fn try_send(&mut self, label: &Label, cargo: &mut dyn Cargo) -> Result<(), Refused> {
         let fabric = Arc::clone(&self.fabric);
-        let pools = fabric.routes.pools(parcel.event_type.index());
+        let pools = fabric.routes.pools(label.type_index);
         if pools == 0 {
             if !may_publish(&fabric) {
-                return Err(Refusal::Final(PublishError::Closed(parcel)));
+                return Err(Refused::Closed);
             }
             self.state.note_unhandled();
             return if fabric.no_handler_is_error {
-                Err(Refusal::Final(PublishError::NoHandler(parcel)))
+                Err(Refused::NoHandler)
             } else {
                 Ok(())
             };
@@ -584,7 +580,7 @@ impl Publisher {
         let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
         let mut is_full = false;
         for pool in pools_in(pools) {
-            match self.place(pool, parcel.class, parcel.key) {
+            match self.place(pool, label.class, label.key) {
                 Some(place) => places.push(place),
                 None => {
                     is_full = true;
@@ -599,7 +595,7 @@ impl Publisher {
             for place in places {
                 match place {
                     Place::Shared(pool) => {
-                        if let Some(queue) = fabric.shared_queue(pool, parcel.class) {
+                        if let Some(queue) = fabric.shared_queue(pool, label.class) {
                             queue.give_back(1, fabric.barrier);
                         }
                     }
@@ -612,15 +608,15 @@ impl Publisher {
                 }
             }
             return Err(if allowed {
-                Refusal::Full(parcel)
+                Refused::Full
             } else {
-                Refusal::Final(PublishError::Closed(parcel))
+                Refused::Closed
             });
         }
-        parcel.expect_pools(places.len());
-        let class = parcel.class;
+        label.expect_pools(places.len());
+        let class = label.class;
         let sequence = self.lease.next();
-        parcel.put(sequence, &places, |place, slot| {
+        label.put(cargo, sequence, &places, |place, slot| {
             self.put(&fabric, place, slot);
         });
         self.state.note_published(1);
@@ -787,11 +783,11 @@ impl Publisher {
     }
 
     /// Waits until one of the event's destinations may have room, or for the gate, or the deadline.
-    fn wait<E: Event>(&mut self, parcel: &Parcel<E>, until: Option<std::time::Instant>) {
+    fn wait(&mut self, label: &Label, until: Option<std::time::Instant>) {
         let fabric = Arc::clone(&self.fabric);
-        let pools = fabric.routes.pools(parcel.event_type.index());
+        let pools = fabric.routes.pools(label.type_index);
         for spins in 0..FULL_SPINS {
-            if self.may_have_room(pools, parcel, fabric.lane_capacity / 8) || !fabric.gate.is_open()
+            if self.may_have_room(pools, label, fabric.lane_capacity / 8) || !fabric.gate.is_open()
             {
                 return;
             }
@@ -802,13 +798,13 @@ impl Publisher {
             }
         }
         let queues: SmallVec<[_; POOL_COUNT_MAX]> = pools_in(pools)
-            .filter_map(|pool| fabric.shared_queue(pool, parcel.class))
+            .filter_map(|pool| fabric.shared_queue(pool, label.class))
             .collect();
         for queue in &queues {
             queue.start_waiting(&self.state.room);
         }
         self.state.room.announce(fabric.barrier);
-        if self.may_have_room(pools, parcel, 1) || !fabric.gate.is_open() {
+        if self.may_have_room(pools, label, 1) || !fabric.gate.is_open() {
             self.state.room.cancel();
         } else {
             self.state.room.sleep(until.map(clock::left));
@@ -820,15 +816,15 @@ impl Publisher {
 
     /// Whether every destination of the event may have room for it by now; an event without a key may
     /// go to any worker, so any room will do.
-    fn may_have_room<E: Event>(&mut self, pools: u64, parcel: &Parcel<E>, slots: usize) -> bool {
+    fn may_have_room(&mut self, pools: u64, label: &Label, slots: usize) -> bool {
         let slots = slots.max(1);
         pools_in(pools).all(|pool| {
-            if let Some(queue) = self.fabric.shared_queue(pool, parcel.class) {
+            if let Some(queue) = self.fabric.shared_queue(pool, label.class) {
                 return queue.has_room();
             }
             let info = &self.fabric.pools[pool];
             let (first, count) = (info.first, info.count);
-            let candidates = match parcel.key {
+            let candidates = match label.key {
                 Some(hash) => {
                     let worker = first + pick(hash, count);
                     worker..worker + 1
@@ -836,7 +832,7 @@ impl Publisher {
                 None => first..first + count,
             };
             candidates.into_iter().any(|worker| {
-                let index = worker as usize * CLASS_COUNT + parcel.class.index();
+                let index = worker as usize * CLASS_COUNT + label.class.index();
                 self.take_back(index);
                 match &self.lanes[index] {
                     Entry::Closed => true,

@@ -6,10 +6,10 @@
 //! threads: if one thread's publish returned before another's began, events of one key and class are
 //! handled in that order.
 
-use super::parcel::{Parcel, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
 use super::spill::Queue;
 use super::{
-    Admission, PublishError, Refusal, WorkerOut, current, is_worker_thread, may_publish, polls_any,
+    Admission, PublishError, WorkerOut, current, is_worker_thread, may_publish, polls_any,
 };
 use crate::event::{Event, SequenceLease, Slot};
 use crate::lane::{Inbox, Room};
@@ -41,58 +41,65 @@ fn queue_of(fabric: &Fabric, place: Place, class: crate::event::Class) -> Option
 /// Publishes through the inboxes.
 pub(crate) fn publish_shared<E: Event>(
     fabric: &Arc<Fabric>,
-    mut parcel: Parcel<E>,
+    parcel: Parcel<E>,
     admission: Admission,
 ) -> Result<(), PublishError<E>> {
+    parcel.send(|label, cargo| send(fabric, label, cargo, admission))
+}
+
+fn send(
+    fabric: &Arc<Fabric>,
+    label: &mut Label,
+    cargo: &mut dyn Cargo,
+    admission: Admission,
+) -> Result<(), Refused> {
     current(fabric, |worker| {
         if let Some(worker) = worker {
-            worker.inherit(&mut parcel);
+            worker.inherit(label);
         }
     });
     let mut deadline = None;
     loop {
-        parcel = match current(fabric, |worker| try_publish(fabric, parcel, worker)) {
-            Ok(()) => return Ok(()),
-            Err(Refusal::Final(error)) => return Err(error.map(|parcel| parcel.event)),
-            Err(Refusal::Full(parcel)) => parcel,
-        };
+        match current(fabric, |worker| try_send(fabric, label, cargo, worker)) {
+            Err(Refused::Full) => {}
+            result => return result,
+        }
         match admission {
-            Admission::Lossy if fabric.lossy[parcel.class.index()] => {
+            Admission::Lossy if fabric.lossy[label.class.index()] => {
                 fabric.note_shared_dropped();
                 return Ok(());
             }
-            Admission::Fail | Admission::Lossy => return Err(PublishError::Full(parcel.event)),
-            _ if is_worker_thread() => return Err(PublishError::WouldDeadlock(parcel.event)),
-            Admission::Block
-                if polls_any(fabric, fabric.routes.pools(parcel.event_type.index())) =>
-            {
-                return Err(PublishError::WouldDeadlock(parcel.event));
+            Admission::Fail | Admission::Lossy => return Err(Refused::Full),
+            _ if is_worker_thread() => return Err(Refused::WouldDeadlock),
+            Admission::Block if polls_any(fabric, fabric.routes.pools(label.type_index)) => {
+                return Err(Refused::WouldDeadlock);
             }
-            Admission::Block => wait(fabric, &parcel, None),
+            Admission::Block => wait(fabric, label, None),
             Admission::BlockFor(limit) => {
                 let until = *deadline.get_or_insert_with(|| clock::deadline(limit));
                 if until.is_some_and(|until| clock::left(until).is_zero()) {
-                    return Err(PublishError::Full(parcel.event));
+                    return Err(Refused::Full);
                 }
-                wait(fabric, &parcel, until);
+                wait(fabric, label, until);
             }
         }
     }
 }
 
-fn try_publish<E: Event>(
+fn try_send(
     fabric: &Arc<Fabric>,
-    parcel: Parcel<E>,
+    label: &Label,
+    cargo: &mut dyn Cargo,
     worker: Option<&WorkerOut>,
-) -> Result<(), Refusal<Parcel<E>>> {
-    let pools = fabric.routes.pools(parcel.event_type.index());
+) -> Result<(), Refused> {
+    let pools = fabric.routes.pools(label.type_index);
     if pools == 0 {
         if !may_publish(fabric) {
-            return Err(Refusal::Final(PublishError::Closed(parcel)));
+            return Err(Refused::Closed);
         }
         fabric.note_shared_unhandled();
         return if fabric.no_handler_is_error {
-            Err(Refusal::Final(PublishError::NoHandler(parcel)))
+            Err(Refused::NoHandler)
         } else {
             Ok(())
         };
@@ -100,8 +107,8 @@ fn try_publish<E: Event>(
     let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
     let mut is_full = false;
     for pool in pools_in(pools) {
-        let place = destination(fabric, pool, parcel.key);
-        let has_place = queue_of(fabric, place, parcel.class)
+        let place = destination(fabric, pool, label.key);
+        let has_place = queue_of(fabric, place, label.class)
             .is_some_and(|queue| !queue.is_deferred() && queue.reserve());
         if has_place {
             places.push(place);
@@ -125,7 +132,7 @@ fn try_publish<E: Event>(
     let allowed = may_publish(fabric);
     if !allowed || is_full {
         for place in places {
-            if let Some(queue) = queue_of(fabric, place, parcel.class) {
+            if let Some(queue) = queue_of(fabric, place, label.class) {
                 queue.give_back(1, fabric.barrier);
             }
         }
@@ -133,28 +140,34 @@ fn try_publish<E: Event>(
             worker.state().busy.leave();
         }
         return Err(if allowed {
-            Refusal::Full(parcel)
+            Refused::Full
         } else {
-            Refusal::Final(PublishError::Closed(parcel))
+            Refused::Closed
         });
     }
-    parcel.expect_pools(places.len());
-    let class = parcel.class;
+    label.expect_pools(places.len());
+    let class = label.class;
     fabric.note_shared_published();
-    parcel.put(sequence(), &places, |place, slot| match (place, worker) {
-        (Place::Inbox(index), _) => {
-            fabric.ports[index].inbox(class.index()).push(slot);
-            fabric.ring(&fabric.ports[index], class);
-        }
-        (Place::Shared(pool), _) => {
-            if let Some(queue) = fabric.shared_queue(pool, class) {
-                queue.push(slot);
-                fabric.ring_pool(pool, class);
+    label.put(cargo, sequence(), &places, |place, slot| {
+        match (place, worker) {
+            (Place::Inbox(index), _) => {
+                fabric.ports[index].inbox(class.index()).push(slot);
+                fabric.ring(&fabric.ports[index], class);
             }
+            (Place::Shared(pool), _) => {
+                if let Some(queue) = fabric.shared_queue(pool, class) {
+                    queue.push(slot);
+                    fabric.ring_pool(pool, class);
+                }
+            }
+            (Place::SpillInbox(index), Some(worker)) => {
+                worker.spill_queue(Queue::Inbox(index), slot)
+            }
+            (Place::SpillShared(pool), Some(worker)) => {
+                worker.spill_queue(Queue::Shared(pool), slot)
+            }
+            (_, None) => unreachable!("only a worker's thread has a spill"),
         }
-        (Place::SpillInbox(index), Some(worker)) => worker.spill_queue(Queue::Inbox(index), slot),
-        (Place::SpillShared(pool), Some(worker)) => worker.spill_queue(Queue::Shared(pool), slot),
-        (_, None) => unreachable!("only a worker's thread has a spill"),
     });
     if let Some(worker) = worker {
         worker.state().busy.leave();
@@ -187,10 +200,10 @@ fn destination(fabric: &Fabric, pool: usize, key: Option<u64>) -> Place {
 }
 
 /// Waits until every destination may have room, or for the gate, or the deadline.
-fn wait<E: Event>(fabric: &Arc<Fabric>, parcel: &Parcel<E>, until: Option<std::time::Instant>) {
-    let pools = fabric.routes.pools(parcel.event_type.index());
+fn wait(fabric: &Arc<Fabric>, label: &Label, until: Option<std::time::Instant>) {
+    let pools = fabric.routes.pools(label.type_index);
     let queues: SmallVec<[&Inbox<Slot>; POOL_COUNT_MAX]> = pools_in(pools)
-        .filter_map(|pool| queue_of(fabric, destination(fabric, pool, parcel.key), parcel.class))
+        .filter_map(|pool| queue_of(fabric, destination(fabric, pool, label.key), label.class))
         .collect();
     let ready = || queues.iter().all(|queue| queue.has_room()) || !fabric.gate.is_open();
     for spins in 0..FULL_SPINS {
