@@ -110,6 +110,7 @@ impl<T> LaneTx<T> {
     /// Notes that a push found no room.
     #[cold]
     pub(crate) fn note_full(&self) {
+        // Relaxed: a number with one writer.
         let count = self.stats.full_count.load(Ordering::Relaxed);
         self.stats.full_count.store(count + 1, Ordering::Relaxed);
     }
@@ -181,6 +182,7 @@ impl<T> LaneRx<T> {
             let place = places.at(position);
             position += 1;
             // Before it is handled: what a stuck handler has in its hands does not wait any more.
+            // Release [depth]: pairs with the Acquire in `LaneStats::depth` (L12).
             taken.store(position, Ordering::Release);
             let flow = place.with_mut(|slot| {
                 // SAFETY: L2: the position lies before the tail, so a complete slot is here, and behind
@@ -203,7 +205,9 @@ impl<T> LaneRx<T> {
     /// Whether slots wait.
     #[inline(always)]
     pub(crate) fn has_waiting(&self) -> bool {
-        self.stats.tail.load(Ordering::Acquire) != self.head
+        // Relaxed: a look. `take` acquires what it then reads, and before a sleep it is the barrier that
+        // makes sure that the look finds what was pushed (L7).
+        self.stats.tail.load(Ordering::Relaxed) != self.head
     }
 
     /// Whether the sending end is gone. To be read *before* the last look for emptiness: what was
@@ -225,6 +229,7 @@ impl<T> Drop for Chunk<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         let stats = &self.0.stats;
+        // Relaxed: this thread alone stores it.
         self.0.head = stats.taken.load(Ordering::Relaxed);
         // Release [reuse]: pairs with the Acquire in `LaneTx::credit`; handling and dropping
         // happen-before whoever sees this head (L3).

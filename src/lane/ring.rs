@@ -52,10 +52,14 @@ impl LaneStats {
 
     /// Slots that wait, at this moment or a moment ago; what is in work does not wait.
     pub(crate) fn depth(&self) -> u64 {
+        // Acquire [depth]: pairs with the Release in `LaneRx::take`; the tail is no older than what was
+        // taken (L12).
         let taken = self.taken.load(Ordering::Acquire);
-        self.tail.load(Ordering::Acquire).saturating_sub(taken)
+        // Relaxed: a number to look at, no slot is read for it.
+        self.tail.load(Ordering::Relaxed).saturating_sub(taken)
     }
 
+    // Relaxed, this and what follows: numbers and a hint, each for itself.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }

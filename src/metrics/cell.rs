@@ -25,10 +25,10 @@ impl CountsCell {
     #[inline(always)]
     pub(crate) fn admit(&self) {
         let word = &self.0.admitted;
+        // Relaxed: the ending behind it releases it.
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Release: a reader that sees the ending sees the admission before it (PD8).
     #[inline(always)]
     pub(crate) fn end(&self, ended: Ended) {
         let word = match ended {
@@ -38,19 +38,24 @@ impl CountsCell {
             Ended::Withdrawn => &self.0.withdrawn,
             Ended::Abandoned => &self.0.abandoned,
         };
+        // Release [ending]: pairs with the Acquire in `read`; whoever sees the ending sees the admission
+        // before it (M1).
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Endings first, then admissions: a live snapshot never shows more ended than begun (PD8).
     pub(crate) fn read(&self) -> DeliveryCounts {
         let words = &*self.0;
-        let handled = words.handled.load(Ordering::Acquire);
-        let failed = words.failed.load(Ordering::Acquire);
-        let skipped = words.skipped.load(Ordering::Acquire);
-        let withdrawn = words.withdrawn.load(Ordering::Acquire);
-        let abandoned = words.abandoned.load(Ordering::Acquire);
+        // Acquire [ending]: pairs with the Release in `end` (M1).
+        let ended = |word: &AtomicU64| word.load(Ordering::Acquire);
+        let handled = ended(&words.handled);
+        let failed = ended(&words.failed);
+        let skipped = ended(&words.skipped);
+        let withdrawn = ended(&words.withdrawn);
+        let abandoned = ended(&words.abandoned);
         DeliveryCounts {
-            admitted: words.admitted.load(Ordering::Acquire),
+            // Relaxed: read last, and nothing follows from it.
+            admitted: words.admitted.load(Ordering::Relaxed),
             handled,
             failed,
             skipped,

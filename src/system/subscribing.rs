@@ -181,8 +181,9 @@ impl Engine {
                 .map(|(_, answer)| Arc::clone(answer));
             return before.unwrap_or_else(|| Answer::new(0));
         }
-        // From here on no call begins: what workers have in hand for it ends as withdrawn.
-        shared.withdrawn.store(true, Ordering::Release);
+        // From here on no call begins: what workers have in hand for it ends as withdrawn. Relaxed: it is the
+        // answer that promises it (W3), this only makes it true sooner.
+        shared.withdrawn.store(true, Ordering::Relaxed);
         for event in &shared.events {
             self.fabric
                 .routes

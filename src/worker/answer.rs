@@ -31,6 +31,7 @@ impl Answer {
     }
 
     pub(crate) fn give(&self, result: Result<(), Failure>) {
+        // Lock [answer]: what the worker did before is there for whoever finds the answer complete (W3).
         let mut state = self.state.lock();
         state.left -= 1;
         if let Err(failure) = result {
@@ -42,11 +43,13 @@ impl Answer {
     }
 
     pub(crate) fn is_complete(&self) -> bool {
+        // Lock [answer]: as in `wait`.
         self.state.lock().left == 0
     }
 
     /// Waits for every worker; the first failure, if there was one.
     pub(crate) fn wait(&self) -> Option<Failure> {
+        // Lock [answer]: pairs with `give`.
         let mut state = self.state.lock();
         while state.left != 0 {
             self.changed.wait(&mut state);
@@ -56,6 +59,7 @@ impl Answer {
 
     /// Waits until then; whether every worker has answered.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        // Lock [answer]: as in `wait`.
         let mut state = self.state.lock();
         while state.left != 0 {
             match deadline {

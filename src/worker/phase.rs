@@ -31,10 +31,13 @@ impl PhaseWord {
 
     #[inline(always)]
     pub(crate) fn set(&self, phase: Phase) {
+        // Release [ended]: pairs with the Acquire in `get`; whoever answers for a worker that has stopped
+        // has what it did until then (W3, W5).
         self.0.store(phase as u32, Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> Phase {
+        // Acquire [ended]: pairs with the Release in `set`.
         match self.0.load(Ordering::Acquire) {
             0 => Phase::Polling,
             1 => Phase::InBatch,

@@ -95,6 +95,7 @@ impl WorkerShared {
         self.words.phase.get()
     }
 
+    // Relaxed, this and what follows: numbers with one writer, which a report reads each for itself.
     #[inline(always)]
     pub(crate) fn note_recorded(&self, stamp: u64) {
         self.words.recorded.store(stamp, Ordering::Relaxed);
@@ -107,11 +108,11 @@ impl WorkerShared {
     #[inline(always)]
     pub(crate) fn note_taken(&self, count: u64) {
         let taken = &self.words.taken;
-        taken.store(taken.load(Ordering::Relaxed) + count, Ordering::Release);
+        taken.store(taken.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     pub(crate) fn taken(&self) -> u64 {
-        self.words.taken.load(Ordering::Acquire)
+        self.words.taken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_unhandled(&self) {
