@@ -20,19 +20,25 @@ const PREFETCH_DISTANCE: u64 = 8;
 
 /// Makes a lane of at least one slot; `room` is the sending publisher's word.
 pub(crate) fn lane<T>(capacity: usize, room: Arc<Room>) -> (LaneTx<T>, LaneRx<T>) {
-    let stats = Arc::new(LaneStats::new(capacity.max(1)));
+    lane_from(capacity, room, 0)
+}
+
+/// As [`lane`], with `first` as the first position. Positions are 64 bits wide and start at 0, so none
+/// ever overflows; tests begin elsewhere, where a narrower number would.
+pub(super) fn lane_from<T>(capacity: usize, room: Arc<Room>, first: u64) -> (LaneTx<T>, LaneRx<T>) {
+    let stats = Arc::new(LaneStats::new(capacity.max(1), first));
     let places = WatchedArc::new(Places::new(Arc::clone(&stats)));
     let sender = LaneTx {
         places: WatchedArc::clone(&places),
         stats: Arc::clone(&stats),
-        tail: 0,
-        known_head: Cell::new(0),
+        tail: first,
+        known_head: Cell::new(first),
     };
     let receiver = LaneRx {
         places,
         stats,
         room,
-        head: 0,
+        head: first,
     };
     (sender, receiver)
 }

@@ -38,11 +38,11 @@ pub(crate) struct LaneStats {
 }
 
 impl LaneStats {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, first: u64) -> Self {
         Self {
-            tail: CachePadded::new(AtomicU64::new(0)),
-            head: CachePadded::new(AtomicU64::new(0)),
-            taken: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(AtomicU64::new(first)),
+            head: CachePadded::new(AtomicU64::new(first)),
+            taken: CachePadded::new(AtomicU64::new(first)),
             full_count: AtomicU64::new(0),
             is_abandoned: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
