@@ -1,5 +1,7 @@
 //! The ring against two oracles, a `VecDeque` and rtrb, by generated operations; and under two threads.
 
+mod assumed;
+
 use super::ends::lane_from;
 use super::{Flow, LaneRx, LaneTx, Room, lane};
 use crate::sync::{Arc, Barrier};

@@ -300,6 +300,25 @@ fn planted_model_without_a_twin() {
 }
 
 #[test]
+fn planted_assumption_without_a_test() {
+    let check_with = |real: &str, models: &str, expected: &[&str]| {
+        let files = tree(&[
+            (
+                "src/lane/README.md",
+                "| A1 | once | |\n| A2 | in order | |\n",
+            ),
+            ("src/lane/assumed.rs", real),
+            ("loom-tests/src/models/queue.rs", models),
+        ]);
+        check(&models_and_twins(&files), expected);
+    };
+    let models = "#[test]\nfn a1_x() {}\n#[test]\nfn a2_x() {}\n";
+    check_with("#[test]\nfn a1_a2_x() {}\n", models, &[]);
+    check_with("#[test]\nfn a1_x() {}\n", models, &["a2 has no test"]);
+    check_with(models, "#[test]\nfn a2_x() {}\n", &["a1 has no model"]);
+}
+
+#[test]
 fn planted_ordering_without_an_edge() {
     let check_with = |code: &str, expected: &[&str]| {
         check(&orderings(&tree(&[("src/lane/ring.rs", code)])), expected);

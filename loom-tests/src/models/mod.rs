@@ -16,6 +16,7 @@ mod counts;
 mod handover;
 mod inbox;
 mod lane;
+mod queue;
 mod room;
 mod stopping;
 mod table;
