@@ -1,18 +1,22 @@
 //! Models of ringbolt's lock-free modules: the real files, run under loom.
 //!
-//! The files of `lane` and the histograms' hand-over are mounted as they are; what they take from
-//! `crate::sync` is found in this crate's [`sync`], made of loom's primitives. loom then runs each
-//! model through every interleaving (with three threads: every one of at most [`PREEMPTIONS`]
-//! preemptions) and every value that the C11 memory model lets a load see.
+//! The files of `lane`, the histograms' hand-over, the routing table, counters, a worker's answer and its
+//! phase are mounted as they are; what they take from `crate::sync` is found in this crate's [`sync`], made
+//! of loom's primitives. loom then runs each model through every interleaving (with three threads: every one
+//! of at most [`PREEMPTIONS`] preemptions) and every value that the C11 memory model lets a load see.
 //!
-//! A model is named after the invariant it checks (`l7_…` for L7 in `lane/README.md`). Beside it
-//! stands its negative twin, the same model with one step taken out or one ordering weakened
-//! ([`sync::Weakness`]), which must fail: a model that checks nothing is noticed.
+//! A model is named after the invariant it checks (`l7_…` for L7 in `lane/README.md`) and, if it is an
+//! edge's, after that (`l7_edge_wake_…`). Beside it stands its negative twin (`l7_twin_…`,
+//! `l7_edge_wake_twin_…`), the same model with one step taken out or one ordering weakened
+//! ([`sync::Weakness`]), which must fail, and in the way it says: a model that checks nothing is noticed. An
+//! edge's ordering is taken away at the very lines whose comment names the edge. `tests/tidy.rs` holds the
+//! names against the READMEs.
 
 #![cfg_attr(
     not(test),
     allow(
         dead_code,
+        unused_imports,
         reason = "everything here exists for the models, which are tests"
     )
 )]
@@ -24,7 +28,16 @@
 )]
 #[path = "../../src/lane/mod.rs"]
 mod lane;
+mod metrics;
+mod outcome;
 mod sync;
+#[allow(
+    dead_code,
+    reason = "the engine uses all of it, the models what they are about"
+)]
+#[path = "../../src/route/table.rs"]
+mod table;
+mod worker;
 
 #[cfg(test)]
 mod models;

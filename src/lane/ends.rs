@@ -20,19 +20,25 @@ const PREFETCH_DISTANCE: u64 = 8;
 
 /// Makes a lane of at least one slot; `room` is the sending publisher's word.
 pub(crate) fn lane<T>(capacity: usize, room: Arc<Room>) -> (LaneTx<T>, LaneRx<T>) {
-    let stats = Arc::new(LaneStats::new(capacity.max(1)));
+    lane_from(capacity, room, 0)
+}
+
+/// As [`lane`], with `first` as the first position. Positions are 64 bits wide and start at 0, so none
+/// ever overflows; tests begin elsewhere, where a narrower number would.
+pub(super) fn lane_from<T>(capacity: usize, room: Arc<Room>, first: u64) -> (LaneTx<T>, LaneRx<T>) {
+    let stats = Arc::new(LaneStats::new(capacity.max(1), first));
     let places = WatchedArc::new(Places::new(Arc::clone(&stats)));
     let sender = LaneTx {
         places: WatchedArc::clone(&places),
         stats: Arc::clone(&stats),
-        tail: 0,
-        known_head: Cell::new(0),
+        tail: first,
+        known_head: Cell::new(first),
     };
     let receiver = LaneRx {
         places,
         stats,
         room,
-        head: 0,
+        head: first,
     };
     (sender, receiver)
 }
@@ -110,6 +116,7 @@ impl<T> LaneTx<T> {
     /// Notes that a push found no room.
     #[cold]
     pub(crate) fn note_full(&self) {
+        // Relaxed: a number with one writer.
         let count = self.stats.full_count.load(Ordering::Relaxed);
         self.stats.full_count.store(count + 1, Ordering::Relaxed);
     }
@@ -188,6 +195,7 @@ impl<T> LaneRx<T> {
             let place = places.at(position);
             position += 1;
             // Before it is handled: what a stuck handler has in its hands does not wait any more.
+            // Release [depth]: pairs with the Acquire in `LaneStats::depth` (L12).
             taken.store(position, Ordering::Release);
             let flow = place.with_mut(|slot| {
                 // SAFETY: L2: the position lies before the tail, so a complete slot is here, and behind
@@ -218,7 +226,9 @@ impl<T> LaneRx<T> {
     /// Whether slots wait.
     #[inline(always)]
     pub(crate) fn has_waiting(&self) -> bool {
-        self.stats.tail.load(Ordering::Acquire) != self.head
+        // Relaxed: a look. `take` acquires what it then reads, and before a sleep it is the barrier that
+        // makes sure that the look finds what was pushed (L7).
+        self.stats.tail.load(Ordering::Relaxed) != self.head
     }
 
     /// Whether the sending end is gone. To be read *before* the last look for emptiness: what was

@@ -35,7 +35,7 @@ impl Gate {
 
     #[inline(always)]
     pub(crate) fn state(&self) -> GateState {
-        // Acquire [close]: pairs with the Release in `advance`.
+        // Acquire [gate]: pairs with the Release in `advance`.
         match self.state.load(Ordering::Acquire) {
             0 => GateState::Open,
             1 => GateState::Draining,
@@ -45,15 +45,16 @@ impl Gate {
 
     #[inline(always)]
     pub(crate) fn is_open(&self) -> bool {
-        // Acquire [close]: pairs with the Release in `advance`.
+        // Acquire [gate]: pairs with the Release in `advance`.
         self.state.load(Ordering::Acquire) == GateState::Open as u32
     }
 
     /// Moves the gate on; never back. The caller then passes the heavy barrier and waits for the busy
     /// words (L5).
     pub(crate) fn advance(&self, to: GateState) {
-        // Release [close]: pairs with the Acquire in `state`.
-        self.state.fetch_max(to as u32, Ordering::AcqRel);
+        // Release [gate]: pairs with the Acquire in `state` and `is_open`; whoever is refused sees what was
+        // done before the engine was told to stop.
+        self.state.fetch_max(to as u32, Ordering::Release);
     }
 }
 
@@ -73,6 +74,7 @@ impl Busy {
     /// Enters the bracket; the look at the gate comes after it.
     #[inline(always)]
     pub(crate) fn enter(&self, barrier: Barrier) {
+        // Relaxed: the barrier stands between this and the look at the gate (L5).
         self.word.store(1, Ordering::Relaxed);
         barrier.light();
     }

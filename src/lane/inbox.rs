@@ -62,13 +62,14 @@ impl<T> Inbox<T> {
     /// [`give_back`](Self::give_back).
     #[must_use]
     pub(crate) fn reserve(&self) -> bool {
+        // Relaxed: the compare-exchange looks again.
         let mut free = self.credit.load(Ordering::Relaxed);
         while free > 0 {
-            // AcqRel [place]: pairs with the Release in `give_back`; the place was emptied before.
+            // Acquire [place]: pairs with the Release in `give_back`; the place was emptied before.
             match self.credit.compare_exchange_weak(
                 free,
                 free - 1,
-                Ordering::AcqRel,
+                Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return true,
@@ -87,9 +88,12 @@ impl<T> Inbox<T> {
 
     /// Returns places: unused ones by a publisher, emptied ones by a worker; wakes whoever waits.
     pub(crate) fn give_back(&self, count: usize, barrier: Barrier) {
-        // AcqRel [place]: pairs with the compare-exchange in `reserve`.
-        self.credit.fetch_add(count, Ordering::AcqRel);
+        // Release [place]: pairs with the compare-exchange in `reserve`; the places are empty (L9).
+        // Release [settle]: pairs with the Acquire in `wait_settled`; what was popped is not counted there
+        // as queued as well as free (L5).
+        self.credit.fetch_add(count, Ordering::Release);
         barrier.light();
+        // Relaxed: the barrier lets this see who announced, or lets them see the places (L6).
         if self.waiting.load(Ordering::Relaxed) != 0 {
             self.wake_waiters();
         }
@@ -129,7 +133,8 @@ impl<T> Inbox<T> {
 
     /// Whether places are free and nobody's events are held back for them.
     pub(crate) fn has_room(&self) -> bool {
-        self.credit.load(Ordering::Acquire) > 0 && !self.is_deferred()
+        // Relaxed: a look; `reserve` acquires. Before a sleep the barrier makes sure of it (L6).
+        self.credit.load(Ordering::Relaxed) > 0 && !self.is_deferred()
     }
 
     /// Takes a value for which there is no room, from a worker, which must not wait (PD5); the ticket
@@ -139,7 +144,9 @@ impl<T> Inbox<T> {
         let mut overflow = self.overflow.lock();
         overflow.queue.push_back(value);
         overflow.spilled += 1;
-        self.deferred.fetch_add(1, Ordering::AcqRel);
+        // Relaxed: whoever comes after this publish has returned sees it, or what came of it, in the same
+        // word; whoever sees it joins under the lock (L11).
+        self.deferred.fetch_add(1, Ordering::Relaxed);
         overflow.spilled
     }
 
@@ -168,7 +175,12 @@ impl<T> Inbox<T> {
     }
 
     fn undefer(&self, count: usize, barrier: Barrier) {
-        if count > 0 && self.deferred.fetch_sub(count, Ordering::AcqRel) == count {
+        if count == 0 {
+            return;
+        }
+        // Release [deferred]: pairs with the Acquire in `is_deferred`; what was spilled is inside before
+        // anybody is let in (L11).
+        if self.deferred.fetch_sub(count, Ordering::Release) == count {
             barrier.light();
             self.wake_waiters();
         }
@@ -176,6 +188,7 @@ impl<T> Inbox<T> {
 
     /// Whether spilled values wait behind the inbox.
     pub(crate) fn is_deferred(&self) -> bool {
+        // Acquire [deferred]: pairs with the Release in `undefer`.
         self.deferred.load(Ordering::Acquire) != 0
     }
 
@@ -183,7 +196,9 @@ impl<T> Inbox<T> {
     /// once more, sleeps, and ends with [`stop_waiting`](Self::stop_waiting).
     pub(crate) fn start_waiting(&self, room: &Arc<Room>) {
         self.waiters.lock().push(Arc::clone(room));
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+        // Relaxed, here and below: the list is behind its lock, and the barrier in `Room::announce` stands
+        // between this and the last look.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the registration back.
@@ -191,7 +206,7 @@ impl<T> Inbox<T> {
         self.waiters
             .lock()
             .retain(|other| !Arc::ptr_eq(other, room));
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Wakes every publisher that waits here, whatever for.
@@ -207,7 +222,12 @@ impl<T> Inbox<T> {
     /// is worth waiting on.
     pub(crate) fn wait_settled(&self, mut go_on: impl FnMut() -> bool) {
         let mut spins = 0_u32;
-        while self.credit.load(Ordering::Acquire) + self.queue.len() < self.capacity() && go_on() {
+        let is_settled = || {
+            // Acquire [settle]: pairs with the Release in `give_back`; read before the length (L5).
+            let free = self.credit.load(Ordering::Acquire);
+            free + self.queue.len() >= self.capacity()
+        };
+        while !is_settled() && go_on() {
             spins += 1;
             if spins.is_multiple_of(64) {
                 thread::yield_now();

@@ -34,7 +34,7 @@ impl<T, C> Port<T, C> {
             urgent: CachePadded::new(AtomicU32::new(0)),
             control_sent: CachePadded::new(AtomicU32::new(0)),
             control: SegQueue::new(),
-            inboxes: [const { OnceLock::new() }; CLASS_COUNT],
+            inboxes: std::array::from_fn(|_| OnceLock::new()),
             inbox_capacity,
         }
     }
@@ -65,12 +65,14 @@ impl<T, C> Port<T, C> {
     /// Whether a control message may wait.
     #[inline(always)]
     pub(crate) fn has_control(&self) -> bool {
+        // Relaxed: a look; `take_control` acquires. Before a sleep the barrier makes sure of it (L7).
         self.control_sent.load(Ordering::Relaxed) != 0
     }
 
     /// The next control message. The mark is cleared before the queue is read to its end, so that a
     /// message sent meanwhile is found by this reading or marked for the next (L10).
     pub(crate) fn take_control(&self) -> Option<C> {
+        // Relaxed: a look, as above.
         if self.control_sent.load(Ordering::Relaxed) != 0 {
             // Acquire [control]: pairs with the Release swap in `send`.
             self.control_sent.swap(0, Ordering::Acquire);
@@ -81,6 +83,7 @@ impl<T, C> Port<T, C> {
     /// Says that something critical was pushed.
     #[inline(always)]
     pub(crate) fn mark_urgent(&self) {
+        // Relaxed, here and below: a hint.
         if self.urgent.load(Ordering::Relaxed) == 0 {
             self.urgent.store(1, Ordering::Relaxed);
         }

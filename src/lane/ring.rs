@@ -38,11 +38,11 @@ pub(crate) struct LaneStats {
 }
 
 impl LaneStats {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, first: u64) -> Self {
         Self {
-            tail: CachePadded::new(AtomicU64::new(0)),
-            head: CachePadded::new(AtomicU64::new(0)),
-            taken: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(AtomicU64::new(first)),
+            head: CachePadded::new(AtomicU64::new(first)),
+            taken: CachePadded::new(AtomicU64::new(first)),
             full_count: AtomicU64::new(0),
             is_abandoned: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
@@ -52,10 +52,14 @@ impl LaneStats {
 
     /// Slots that wait, at this moment or a moment ago; what is in work does not wait.
     pub(crate) fn depth(&self) -> u64 {
+        // Acquire [depth]: pairs with the Release in `LaneRx::take`; the tail is no older than what was
+        // taken (L12).
         let taken = self.taken.load(Ordering::Acquire);
-        self.tail.load(Ordering::Acquire).saturating_sub(taken)
+        // Relaxed: a number to look at, no slot is read for it.
+        self.tail.load(Ordering::Relaxed).saturating_sub(taken)
     }
 
+    // Relaxed, this and what follows: numbers and a hint, each for itself.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }

@@ -29,26 +29,29 @@ impl Room {
     /// The publisher's first step. After it the publisher looks once more, and then either
     /// [`sleep`](Self::sleep)s or [`cancel`](Self::cancel)s.
     pub(crate) fn announce(&self, barrier: Barrier) {
+        // Relaxed: the barrier stands between this and the last look (L6).
         self.word.store(WAITING, Ordering::Relaxed);
         barrier.heavy();
     }
 
     /// Takes the announcement back: there is room after all.
     pub(crate) fn cancel(&self) {
+        // Relaxed: nothing became visible; a wake-up that comes all the same finds nobody.
         self.word.store(IDLE, Ordering::Relaxed);
     }
 
     /// Sleeps until woken or until the time is up; may return early. Leaves the word idle.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         self.word.wait(WAITING, timeout);
-        // AcqRel [room]: pairs with the swap in `wake`; the given-back slots are visible.
-        self.word.swap(IDLE, Ordering::AcqRel);
+        // Acquire [room]: pairs with the swap in `wake`; the given-back slots are visible.
+        self.word.swap(IDLE, Ordering::Acquire);
     }
 
     /// The worker's side, after it gave slots back.
     #[inline(always)]
     pub(crate) fn released(&self, barrier: Barrier) {
         barrier.light();
+        // Relaxed: the barrier lets this see the announcement, or lets the publisher see the room (L6).
         if self.word.load(Ordering::Relaxed) == WAITING {
             self.wake();
         }
@@ -57,8 +60,8 @@ impl Room {
     /// Wakes the publisher if it waits, whatever for: room, or a gate that has closed.
     #[cold]
     pub(crate) fn wake(&self) {
-        // AcqRel [room]: pairs with the swap in `sleep`.
-        if self.word.swap(IDLE, Ordering::AcqRel) == WAITING {
+        // Release [room]: pairs with the swap in `sleep`.
+        if self.word.swap(IDLE, Ordering::Release) == WAITING {
             self.word.wake_all();
         }
     }

@@ -32,6 +32,7 @@ impl Wake {
     /// [`cancel`](Self::cancel)s.
     #[must_use]
     pub(crate) fn announce(&self, barrier: Barrier) -> bool {
+        // Relaxed: the barrier stands between this and the last look (L7).
         self.word.store(PARKED, Ordering::Relaxed);
         if barrier.try_heavy() {
             true
@@ -43,6 +44,7 @@ impl Wake {
 
     /// The last look found something.
     pub(crate) fn cancel(&self) {
+        // Relaxed: nothing became visible; a wake-up that comes all the same finds nobody.
         self.word.store(AWAKE, Ordering::Relaxed);
     }
 
@@ -57,7 +59,8 @@ impl Wake {
             }
             Some(_) => {
                 self.word.wait(PARKED, timeout);
-                self.word.swap(AWAKE, Ordering::AcqRel);
+                // Acquire [wake]: as above.
+                self.word.swap(AWAKE, Ordering::Acquire);
             }
         }
     }
@@ -65,6 +68,8 @@ impl Wake {
     /// Whether the worker sleeps or is about to; for reports and for picking a sleeper to wake.
     #[inline(always)]
     pub(crate) fn is_parked(&self) -> bool {
+        // Relaxed: the light barrier before it lets this see the announcement, or lets the worker's last look
+        // see what was pushed (L7).
         self.word.load(Ordering::Relaxed) == PARKED
     }
 
@@ -80,8 +85,8 @@ impl Wake {
     /// Wakes the worker if it is parked; says whether this call did it.
     #[cold]
     pub(crate) fn wake(&self) -> bool {
-        // AcqRel [wake]: pairs with the Acquire in `sleep`.
-        if self.word.swap(AWAKE, Ordering::AcqRel) == PARKED {
+        // Release [wake]: pairs with the Acquire in `sleep`.
+        if self.word.swap(AWAKE, Ordering::Release) == PARKED {
             self.word.wake_all();
             true
         } else {

@@ -27,21 +27,22 @@ impl CountsCell {
     #[inline(always)]
     pub(crate) fn admit(&self) {
         let word = &self.0.admitted;
+        // Relaxed: the ending behind it releases it.
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// From here on no call begins on this worker.
     pub(crate) fn withdraw(&self) {
-        self.0.is_withdrawn.store(true, Ordering::Release);
+        // Relaxed: it is the worker's answer that promises it (W3), this only makes it true sooner.
+        self.0.is_withdrawn.store(true, Ordering::Relaxed);
     }
 
-    /// Relaxed: whoever has to know that no call begins waits for the worker's answer.
+    /// Relaxed: see [`withdraw`](Self::withdraw).
     #[inline(always)]
     pub(crate) fn is_withdrawn(&self) -> bool {
         self.0.is_withdrawn.load(Ordering::Relaxed)
     }
 
-    /// Release: a reader that sees the ending sees the admission before it (PD8).
     #[inline(always)]
     pub(crate) fn end(&self, ended: Ended) {
         let word = match ended {
@@ -51,19 +52,24 @@ impl CountsCell {
             Ended::Withdrawn => &self.0.withdrawn,
             Ended::Abandoned => &self.0.abandoned,
         };
+        // Release [ending]: pairs with the Acquire in `read`; whoever sees the ending sees the admission
+        // before it (M1).
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Endings first, then admissions: a live snapshot never shows more ended than begun (PD8).
     pub(crate) fn read(&self) -> DeliveryCounts {
         let words = &*self.0;
-        let handled = words.handled.load(Ordering::Acquire);
-        let failed = words.failed.load(Ordering::Acquire);
-        let skipped = words.skipped.load(Ordering::Acquire);
-        let withdrawn = words.withdrawn.load(Ordering::Acquire);
-        let abandoned = words.abandoned.load(Ordering::Acquire);
+        // Acquire [ending]: pairs with the Release in `end` (M1).
+        let ended = |word: &AtomicU64| word.load(Ordering::Acquire);
+        let handled = ended(&words.handled);
+        let failed = ended(&words.failed);
+        let skipped = ended(&words.skipped);
+        let withdrawn = ended(&words.withdrawn);
+        let abandoned = ended(&words.abandoned);
         DeliveryCounts {
-            admitted: words.admitted.load(Ordering::Acquire),
+            // Relaxed: read last, and nothing follows from it.
+            admitted: words.admitted.load(Ordering::Relaxed),
             handled,
             failed,
             skipped,

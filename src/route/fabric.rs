@@ -66,6 +66,9 @@ struct PublisherCounts {
 }
 
 /// Adds to a counter that only the calling thread writes.
+///
+/// Relaxed, as are the reads: numbers that nothing is concluded from; the lock that a publisher goes
+/// through when it retires makes its last ones known.
 #[inline(always)]
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
@@ -220,10 +223,12 @@ impl Fabric {
     }
 
     pub(crate) fn enlist(&self, publisher: &Arc<PublisherState>) {
+        // Lock [enlist]: either the closer finds it in the list, or it finds the gate moved (R2).
         self.publishers.lock().alive.push(Arc::clone(publisher));
     }
 
     pub(crate) fn retire(&self, publisher: &Arc<PublisherState>) {
+        // Lock [enlist]: whoever does not find it in the list has what it pushed (R2).
         let mut publishers = self.publishers.lock();
         publishers.gone.add(publisher.read());
         publishers
@@ -231,8 +236,9 @@ impl Fabric {
             .retain(|other| !Arc::ptr_eq(other, publisher));
     }
 
-    /// All publishers that are alive now.
+    /// All publishers that are alive now; the closer asks once it has moved the gate.
     pub(crate) fn publishers(&self) -> Vec<Arc<PublisherState>> {
+        // Lock [enlist]: pairs with `enlist` and `retire`.
         self.publishers.lock().alive.clone()
     }
 

@@ -70,12 +70,13 @@ impl Barrier {
         if now.wrapping_sub(HEAVY_LAST_NS.load(Ordering::Relaxed)) < HEAVY_GAP_NS_MIN {
             return false;
         }
-        if HEAVY_BUSY.swap(true, Ordering::Acquire) {
+        // Relaxed, all of these: they keep calls apart and guard no data; what orders is the call.
+        if HEAVY_BUSY.swap(true, Ordering::Relaxed) {
             return false;
         }
         self.heavy();
         HEAVY_LAST_NS.store(super::clock::process_ns(), Ordering::Relaxed);
-        HEAVY_BUSY.store(false, Ordering::Release);
+        HEAVY_BUSY.store(false, Ordering::Relaxed);
         true
     }
 }

@@ -22,6 +22,7 @@ use super::{Barrier, CachePadded, Mutex, UnsafeCell, spin_loop, thread};
 pub(crate) struct Handover<T> {
     words: CachePadded<Words>,
     copies: [UnsafeCell<T>; 2],
+    // Lock [turn]: taken by `read` for as long as it uses a copy.
     readers: Mutex<()>,
     barrier: Barrier,
 }
@@ -56,6 +57,7 @@ impl<T> Handover<T> {
     /// If a write is going on already: that thread, or this one through `f`, is inside.
     #[inline(always)]
     pub(crate) fn write<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // Relaxed, both: the writer alone stores it, and the barrier stands before the look at `active`.
         assert_eq!(
             self.words.inside.load(Ordering::Relaxed),
             0,
@@ -77,7 +79,9 @@ impl<T> Handover<T> {
 
     /// Flips the copies and lets the reader work on the one the writer has left.
     pub(crate) fn read<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // Lock [turn]: pairs with itself; each reader has what the one before did to the copies (H1).
         let _turn = self.readers.lock();
+        // Relaxed: readers alone store it, under their lock.
         let left = self.words.active.load(Ordering::Relaxed);
         // Release [flip]: pairs with the Acquire in `write`.
         self.words.active.store(left ^ 1, Ordering::Release);

@@ -24,6 +24,7 @@ impl<T> OnceLock<T> {
     }
 
     pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire [made]: pairs with the Release in `get_or_init` (H3).
         // SAFETY: the pointer is null or that of a value that lives as long as the cell and is only shared.
         unsafe { self.value.load(Ordering::Acquire).as_ref() }
     }
@@ -33,6 +34,7 @@ impl<T> OnceLock<T> {
             let _turn = self.turn.lock();
             if self.get().is_none() {
                 let made = Box::into_raw(Box::new(make()));
+                // Release [made]: pairs with the Acquire in `get` (H3).
                 self.value.store(made, Ordering::Release);
             }
         }

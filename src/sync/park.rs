@@ -94,11 +94,12 @@ mod imp {
 
     pub(super) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+        // Relaxed: the bucket's lock stands between this look and a waker's, which changed the word before.
         // SAFETY: the key is the address of a word of ours; the closures neither panic nor park.
         let _: ParkResult = unsafe {
             park(
                 word.as_ptr() as usize,
-                || word.load(Ordering::SeqCst) == expected,
+                || word.load(Ordering::Relaxed) == expected,
                 || {},
                 |_, _| {},
                 DEFAULT_PARK_TOKEN,

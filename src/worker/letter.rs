@@ -2,9 +2,9 @@
 //!
 //! publish → route → lane → **worker** → handler → outcome
 
+use super::Answer;
 use crate::handler::SubscriptionShared;
-use crate::outcome::Failure;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A letter to a worker, read at a batch boundary.
@@ -29,71 +29,6 @@ impl Letter {
             }
             Self::Round(round) => round.give(false),
         }
-    }
-}
-
-/// Counts workers down and keeps what failed. A lock is right: one letter, one answer, somebody waits.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    state: Mutex<AnswerState>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct AnswerState {
-    left: usize,
-    failure: Option<Failure>,
-}
-
-impl Answer {
-    pub(crate) fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(AnswerState {
-                left: workers,
-                failure: None,
-            }),
-            changed: Condvar::new(),
-        })
-    }
-
-    pub(crate) fn give(&self, result: Result<(), Failure>) {
-        let mut state = self.state.lock();
-        state.left -= 1;
-        if let Err(failure) = result {
-            state.failure.get_or_insert(failure);
-        }
-        if state.left == 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    pub(crate) fn is_complete(&self) -> bool {
-        self.state.lock().left == 0
-    }
-
-    /// Waits for every worker; the first failure, if there was one.
-    pub(crate) fn wait(&self) -> Option<Failure> {
-        let mut state = self.state.lock();
-        while state.left != 0 {
-            self.changed.wait(&mut state);
-        }
-        state.failure.take()
-    }
-
-    /// Waits until then; whether every worker has answered.
-    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        let mut state = self.state.lock();
-        while state.left != 0 {
-            match deadline {
-                None => self.changed.wait(&mut state),
-                Some(deadline) => {
-                    if self.changed.wait_until(&mut state, deadline).timed_out() {
-                        return state.left == 0;
-                    }
-                }
-            }
-        }
-        true
     }
 }
 

@@ -1,17 +1,21 @@
 #![doc = include_str!("README.md")]
 
+mod answer;
 mod desk;
 mod idle;
 mod letter;
+mod phase;
 mod run;
 mod shared;
 
+pub(crate) use answer::Answer;
 pub use desk::ErrorReport;
 pub(crate) use desk::{ErrorObserver, abandon};
 pub use idle::Wait;
-pub(crate) use letter::{Answer, Letter, Round};
+pub(crate) use letter::{Letter, Round};
+pub(crate) use phase::Phase;
 pub(crate) use run::{Stash, Worker, WorkerSettings, needs_bell};
-pub(crate) use shared::{Abandoned, Phase, WorkerShared};
+pub(crate) use shared::{Abandoned, WorkerShared};
 
 /// How latency is stamped on the worker; reports print which it was (OB2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,11 +2,12 @@
 //!
 //! publish → route → lane → **worker** → handler → outcome
 
+use super::phase::{Phase, PhaseWord};
 use crate::event::{Class, EventId, Slot};
 use crate::handler::WorkerId;
 use crate::lane::LaneStats;
 use crate::metrics::Recorder;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Barrier, CachePadded, Handover, Mutex};
 
 /// Ids of abandoned events that are kept for the report; the rest is only counted.
@@ -43,24 +44,9 @@ pub(crate) struct LaneEntry {
     pub(crate) stats: Arc<LaneStats>,
 }
 
-/// What a worker is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Between batches: polling, spinning.
-    Polling = 0,
-    /// In a batch, that is to say in a handler.
-    InBatch = 1,
-    /// Asleep.
-    Parked = 2,
-    /// Done for good, or a polled worker without a poller.
-    Stopped = 3,
-    /// Told to stop: abandoning what is left, dropping its handlers.
-    Ending = 4,
-}
-
 #[derive(Debug)]
 struct Words {
-    phase: AtomicU32,
+    phase: PhaseWord,
     /// Stamp at which a group was last recorded.
     recorded: AtomicU64,
     taken: AtomicU64,
@@ -88,7 +74,7 @@ impl WorkerShared {
             id,
             index,
             words: CachePadded::new(Words {
-                phase: AtomicU32::new(Phase::Stopped as u32),
+                phase: PhaseWord::new(),
                 recorded: AtomicU64::new(now),
                 taken: AtomicU64::new(0),
                 unhandled: AtomicU64::new(0),
@@ -102,19 +88,14 @@ impl WorkerShared {
 
     #[inline(always)]
     pub(crate) fn set_phase(&self, phase: Phase) {
-        self.words.phase.store(phase as u32, Ordering::Release);
+        self.words.phase.set(phase);
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        match self.words.phase.load(Ordering::Acquire) {
-            0 => Phase::Polling,
-            1 => Phase::InBatch,
-            2 => Phase::Parked,
-            4 => Phase::Ending,
-            _ => Phase::Stopped,
-        }
+        self.words.phase.get()
     }
 
+    // Relaxed, this and what follows: numbers with one writer, which a report reads each for itself.
     #[inline(always)]
     pub(crate) fn note_recorded(&self, stamp: u64) {
         self.words.recorded.store(stamp, Ordering::Relaxed);
@@ -127,11 +108,11 @@ impl WorkerShared {
     #[inline(always)]
     pub(crate) fn note_taken(&self, count: u64) {
         let taken = &self.words.taken;
-        taken.store(taken.load(Ordering::Relaxed) + count, Ordering::Release);
+        taken.store(taken.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     pub(crate) fn taken(&self) -> u64 {
-        self.words.taken.load(Ordering::Acquire)
+        self.words.taken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_unhandled(&self) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::reading::{
-    Import, backticked, cells, code_of, functions, invariant_at_start, paths, split,
+    Fails, Import, backticked, cells, code_of, functions, invariant_at_start, paths, split,
+    tests_of,
 };
 use crate::tree::Tree;
 use crate::{BEHIND_SYNC, GATHER, UNSAFE_HOMES, WITH_HEADERS};
@@ -299,6 +300,144 @@ pub(crate) fn edges_and_invariants(tree: &Tree, lock_free: &[(&str, char)]) -> V
         let count = ends.get(name).copied().unwrap_or_default();
         if count < 2 {
             complaints.push(format!("{place}: the edge [{name}] is named at {count} places in src; both of its ends must name it"));
+        }
+    }
+    complaints
+}
+
+/// Each invariant and each edge of the READMEs has a model that passes and a twin that fails as it says, and each
+/// model is of an invariant, and of an edge if it says so: `l2_…`, `l2_twin_…`, `l2_edge_publish_…`,
+/// `l2_edge_publish_twin_…`.
+pub(crate) fn models_and_twins(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // What passes and what fails, by invariant and by edge.
+    let mut wanted: BTreeMap<String, (String, [bool; 2])> = BTreeMap::new();
+    for (path, text) in tree
+        .under("src/")
+        .filter(|(path, _)| path.ends_with("/README.md"))
+    {
+        for (index, line) in text.lines().enumerate() {
+            let place = format!("{path}:{}", index + 1);
+            if let Some(id) = invariant_at_start(line.trim_start_matches(['|', '-', '*', '`', ' ']))
+            {
+                wanted
+                    .entry(id.to_lowercase())
+                    .or_insert((place, [false; 2]));
+            } else if let Some((name, _)) = edge_row(line) {
+                wanted
+                    .entry(format!("[{name}]"))
+                    .or_insert((place, [false; 2]));
+            }
+        }
+    }
+    for (path, text) in tree.rust_under("loom-tests/src/models/") {
+        for test in tests_of(text) {
+            let place = format!("{path}:{}", test.line);
+            let words: Vec<&str> = test.name.split('_').collect();
+            let is_twin = words.contains(&"twin");
+            match (is_twin, test.fails) {
+                (true, Fails::AsItSays) | (false, Fails::Not) => {}
+                (true, _) => complaints.push(format!(
+                    "{place}: `{}` is a twin, so it fails with `#[should_panic(expected = …)]`",
+                    test.name
+                )),
+                (false, _) => complaints.push(format!(
+                    "{place}: `{}` fails, so it is a twin and is to say so in its name",
+                    test.name
+                )),
+            }
+            let of_edge = (words.get(1) == Some(&"edge"))
+                .then(|| format!("[{}]", words.get(2).unwrap_or(&"")));
+            for key in std::iter::once(words[0].to_owned()).chain(of_edge) {
+                match wanted.get_mut(&key) {
+                    Some((_, seen)) => seen[usize::from(is_twin)] = true,
+                    None => complaints.push(format!(
+                        "{place}: `{}` is named after {key}, which has no row in a README.md of src",
+                        test.name
+                    )),
+                }
+            }
+        }
+    }
+    let real: BTreeSet<String> = tree
+        .rust_under("src/")
+        .flat_map(|(_, text)| tests_of(text))
+        .flat_map(|test| test.name.split('_').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    for (key, (place, [passes, fails])) in wanted {
+        // What is assumed of others has no twin: it is tested on the real thing instead.
+        if key.starts_with('a') {
+            if !passes {
+                complaints.push(format!(
+                    "{place}: {key} has no model `{key}_…` of the stand-in"
+                ));
+            }
+            if !real.contains(&key) {
+                complaints.push(format!(
+                    "{place}: {key} has no test `{key}_…` in src of the real thing"
+                ));
+            }
+            continue;
+        }
+        let name = match key.strip_prefix('[') {
+            Some(edge) => format!("…_edge_{}_", edge.trim_end_matches(']')),
+            None => format!("{key}_"),
+        };
+        if !passes {
+            complaints.push(format!("{place}: {key} has no model `{name}…`"));
+        }
+        if !fails {
+            complaints.push(format!("{place}: {key} has no twin `{name}twin_…`"));
+        }
+    }
+    complaints
+}
+
+/// Every ordering in `src`, but for tests and Relaxed, stands below a comment that names the edge it is an end of.
+pub(crate) fn orderings(tree: &Tree) -> Vec<String> {
+    const ORDERINGS: [&str; 4] = ["Release", "Acquire", "AcqRel", "SeqCst"];
+    let mut complaints = Vec::new();
+    for (path, text) in tree
+        .rust_under("src/")
+        .filter(|(path, _)| !path.contains("/tests"))
+    {
+        let parts = split(text);
+        let code: Vec<&str> = parts.code.lines().collect();
+        let named: BTreeSet<usize> = parts
+            .comments
+            .iter()
+            .filter(|comment| !comment.tags().is_empty())
+            .map(|comment| comment.line)
+            .collect();
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in code.iter().enumerate() {
+            let is_ordered = ORDERINGS
+                .iter()
+                .any(|order| line.contains(&format!("Ordering::{order}")));
+            if !is_ordered || line.contains("fence(") {
+                continue;
+            }
+            // Up to the beginning of the statement, then through the comment above it.
+            let is_comment = |at: usize| lines[at].trim_start().starts_with("//");
+            let mut at = index;
+            while at > 0
+                && !is_comment(at - 1)
+                && !code[at - 1].trim().is_empty()
+                && !code[at - 1].trim_end().ends_with([';', '{', '}'])
+            {
+                at -= 1;
+            }
+            let mut is_named = false;
+            while at > 0 && is_comment(at - 1) {
+                is_named |= named.contains(&at);
+                at -= 1;
+            }
+            if !is_named {
+                complaints.push(format!(
+                    "{path}:{}: an ordering without the [edge] it is an end of (name it in the comment above and in the README, or make it Relaxed and say why)",
+                    index + 1
+                ));
+            }
         }
     }
     complaints

@@ -257,6 +257,93 @@ fn planted_edge_without_row_or_model() {
 }
 
 #[test]
+fn planted_model_without_a_twin() {
+    let readme = "| L1 | one end | |\n\n| `[publish]` | push | `l1_edge_publish_x` |\n";
+    let model = "#[test]\nfn l1_edge_publish_x() {}\n";
+    let twin = "#[test]\n#[should_panic(expected = \"torn\")]\nfn l1_edge_publish_twin_x() {}\n";
+    let check_with = |readme: &str, models: String, expected: &[&str]| {
+        let files = tree(&[
+            ("src/lane/README.md", readme),
+            ("loom-tests/src/models/lane.rs", models.as_str()),
+        ]);
+        check(&models_and_twins(&files), expected);
+    };
+    check_with(readme, format!("{model}{twin}fn helper() {{}}"), &[]);
+    check_with(
+        readme,
+        model.to_owned(),
+        &["[publish] has no twin", "l1 has no twin"],
+    );
+    check_with(
+        readme,
+        twin.to_owned(),
+        &["[publish] has no model", "l1 has no model"],
+    );
+    check_with(
+        readme,
+        format!("{model}{}", twin.replace("(expected = \"torn\")", "")),
+        &["lane.rs:5: `l1_edge_publish_twin_x` is a twin"],
+    );
+    check_with(
+        readme,
+        format!("{model}{twin}{}", twin.replace("_twin", "_other")),
+        &["lane.rs:8: `l1_edge_publish_other_x` fails"],
+    );
+    check_with(
+        readme,
+        format!("{model}{twin}#[test]\nfn l2_x() {{}}\n#[test]\nfn l1_edge_reuse_x() {{}}"),
+        &[
+            "lane.rs:7: `l2_x` is named after l2",
+            "lane.rs:9: `l1_edge_reuse_x` is named after [reuse]",
+        ],
+    );
+}
+
+#[test]
+fn planted_assumption_without_a_test() {
+    let check_with = |real: &str, models: &str, expected: &[&str]| {
+        let files = tree(&[
+            (
+                "src/lane/README.md",
+                "| A1 | once | |\n| A2 | in order | |\n",
+            ),
+            ("src/lane/assumed.rs", real),
+            ("loom-tests/src/models/queue.rs", models),
+        ]);
+        check(&models_and_twins(&files), expected);
+    };
+    let models = "#[test]\nfn a1_x() {}\n#[test]\nfn a2_x() {}\n";
+    check_with("#[test]\nfn a1_a2_x() {}\n", models, &[]);
+    check_with("#[test]\nfn a1_x() {}\n", models, &["a2 has no test"]);
+    check_with(models, "#[test]\nfn a2_x() {}\n", &["a1 has no model"]);
+}
+
+#[test]
+fn planted_ordering_without_an_edge() {
+    let check_with = |code: &str, expected: &[&str]| {
+        check(&orderings(&tree(&[("src/lane/ring.rs", code)])), expected);
+    };
+    check_with(
+        "// Release [a]: seen.\nx\n    .store(1, Ordering::Release);",
+        &[],
+    );
+    check_with(
+        "// Acquire [a].\nx.swap(\n    1,\n    Ordering::AcqRel,\n);",
+        &[],
+    );
+    check_with(
+        "fence(Ordering::SeqCst); x.load(Ordering::Relaxed); // Ordering::Release",
+        &[],
+    );
+    check_with("x.store(1, Ordering::Release);", &["ring.rs:1"]);
+    check_with("// Because.\nx.load(Ordering::Acquire);", &["ring.rs:2"]);
+    check_with(
+        "// Release [a].\nx.store(1, Ordering::Release);\ny.store(1, Ordering::Release);",
+        &["ring.rs:3"],
+    );
+}
+
+#[test]
 fn planted_promise_without_a_test() {
     let files = tree(&[
         (

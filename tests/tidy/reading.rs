@@ -301,6 +301,46 @@ pub(crate) fn functions(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// How a test is meant to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fails {
+    Not,
+    /// By whatever panic.
+    Somehow,
+    /// By a panic with a given message.
+    AsItSays,
+}
+
+/// A function below `#[test]`.
+pub(crate) struct Test {
+    pub(crate) line: usize,
+    pub(crate) name: String,
+    pub(crate) fails: Fails,
+}
+
+/// The tests of a file, attributes a line each as the formatter leaves them.
+pub(crate) fn tests_of(text: &str) -> Vec<Test> {
+    let (mut is_test, mut fails, mut found) = (false, Fails::Not, Vec::new());
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line == "#[test]" {
+            is_test = true;
+        } else if line.starts_with("#[should_panic(expected = ") {
+            fails = Fails::AsItSays;
+        } else if line.starts_with("#[should_panic") {
+            fails = Fails::Somehow;
+        } else if let Some(name) = line.strip_prefix("fn ").filter(|_| is_test) {
+            found.push(Test {
+                line: index + 1,
+                name: name.split(['(', '<']).next().unwrap_or(name).to_owned(),
+                fails,
+            });
+            (is_test, fails) = (false, Fails::Not);
+        }
+    }
+    found
+}
+
 pub(crate) fn cells(line: &str) -> Vec<&str> {
     line.trim()
         .trim_matches('|')

@@ -1,6 +1,6 @@
 //! Closing a gate while a publisher is between its look and its push (L5).
 
-use super::{BARRIER, bounded, every};
+use super::{BARRIER, Cell, bounded, every};
 use crate::lane::{Busy, Flow, Gate, GateState, LaneTx, Room, lane};
 use crate::sync::{Arc, Weakness, thread, weakened};
 
@@ -34,7 +34,7 @@ fn close_one(wait: impl Fn(&Busy)) {
 }
 
 #[test]
-fn l5_nothing_is_pushed_after_the_closers_drain() {
+fn l5_edge_close_nothing_is_pushed_after_the_closers_drain() {
     every(|| close_one(Busy::wait_clear));
 }
 
@@ -52,9 +52,17 @@ fn l5_twin_without_the_heavy_barrier() {
 
 #[test]
 #[should_panic(expected = "the drain finds all that was admitted")]
-fn l5_twin_without_release_of_the_bracket() {
-    weakened(Weakness::RelaxedWords, || {
-        every(|| close_one(Busy::wait_clear));
+fn l5_edge_close_twin_without_release() {
+    weakened(Weakness::NoRelease("close"), || {
+        every(|| close_one(Busy::wait_clear))
+    });
+}
+
+#[test]
+#[should_panic(expected = "the drain finds all that was admitted")]
+fn l5_edge_close_twin_without_acquire() {
+    weakened(Weakness::NoAcquire("close"), || {
+        every(|| close_one(Busy::wait_clear))
     });
 }
 
@@ -62,6 +70,40 @@ fn l5_twin_without_release_of_the_bracket() {
 #[should_panic(expected = "the drain finds all that was admitted")]
 fn l5_twin_that_does_not_wait() {
     every(|| close_one(|_| ()));
+}
+
+/// Something is done, then the gate is shut; a publisher is refused.
+fn refuse() {
+    let gate = Arc::new(Gate::new());
+    let before = Arc::new(Cell::default());
+    let closer = thread::spawn({
+        let (gate, before) = (Arc::clone(&gate), Arc::clone(&before));
+        move || {
+            before.touch();
+            gate.advance(GateState::Shut);
+        }
+    });
+    if !gate.is_open() && gate.state() == GateState::Shut {
+        before.touch();
+    }
+    closer.join().unwrap();
+}
+
+#[test]
+fn l5_edge_gate_whoever_is_refused_sees_what_was_done_before() {
+    every(refuse);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn l5_edge_gate_twin_without_release() {
+    weakened(Weakness::NoRelease("gate"), || every(refuse));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn l5_edge_gate_twin_without_acquire() {
+    weakened(Weakness::NoAcquire("gate"), || every(refuse));
 }
 
 /// Draining, then shut: a publisher from outside stops at the first, a handler at the second.

@@ -58,7 +58,7 @@ fn l10_every_letter_reaches_a_parked_worker() {
 }
 
 #[test]
-fn l10_letters_of_two_senders_are_all_read() {
+fn l10_edge_control_letters_of_two_senders_are_all_read() {
     bounded(two_senders);
 }
 
@@ -76,8 +76,14 @@ fn l10_twin_without_the_heavy_barrier() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn l10_twin_without_release_of_the_mark() {
-    weakened(Weakness::RelaxedWords, || bounded(two_senders));
+fn l10_edge_control_twin_without_release() {
+    weakened(Weakness::NoRelease("control"), || bounded(two_senders));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn l10_edge_control_twin_without_acquire() {
+    weakened(Weakness::NoAcquire("control"), || bounded(two_senders));
 }
 
 /// Unsubscribing: a letter, and the wait for the worker's answer. When it has come, everything the

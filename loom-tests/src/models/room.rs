@@ -61,10 +61,40 @@ fn l6_twin_that_changes_the_word_and_calls_nobody() {
     weakened(Weakness::NoWakeCall, || every(one_wait));
 }
 
+/// A publisher that sleeps, and a waker who knows it. Without a barrier: the waker's side is none in
+/// asymmetric mode, so the word has to carry this alone.
+fn wake_up() {
+    use crate::lane::{Gate, GateState};
+    let room = Arc::new(Room::new());
+    let gate = Arc::new(Gate::new());
+    room.announce(BARRIER);
+    let waker = thread::spawn({
+        let (room, gate) = (Arc::clone(&room), Arc::clone(&gate));
+        move || {
+            gate.advance(GateState::Shut);
+            room.wake();
+        }
+    });
+    room.sleep(None);
+    assert!(!gate.is_open(), "a woken publisher sees why it was woken");
+    waker.join().unwrap();
+}
+
 #[test]
-#[should_panic(expected = "a woken publisher sees the room")]
-fn l6_twin_without_release_of_the_word() {
-    weakened(Weakness::RelaxedWords, || every(one_wait));
+fn l6_edge_room_a_woken_publisher_sees_why() {
+    every(wake_up);
+}
+
+#[test]
+#[should_panic(expected = "a woken publisher sees why it was woken")]
+fn l6_edge_room_twin_without_release() {
+    weakened(Weakness::NoRelease("room"), || every(wake_up));
+}
+
+#[test]
+#[should_panic(expected = "a woken publisher sees why it was woken")]
+fn l6_edge_room_twin_without_acquire() {
+    weakened(Weakness::NoAcquire("room"), || every(wake_up));
 }
 
 /// Both directions at once: a lane of one slot, a publisher that sleeps when it is full, a worker

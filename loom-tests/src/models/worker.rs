@@ -1,56 +1,24 @@
-//! What rests on letters to workers: parking, subscribing, unsubscribing, quiet, ending (W1 to W5).
+//! A worker that parks, that is asked whether it is quiet, that ends (W1, W4, W5).
 //!
 //! The worker's own file needs handlers, clocks and events, so its loop is told here in a few lines,
 //! with the real port, lanes and inboxes under it.
 
-#![allow(
-    unsafe_code,
-    reason = "a handler's state is handed over by an answer, and loom is to check that"
-)]
-
-use super::{BARRIER, bounded, every};
-use crate::lane::{Flow, LaneRx, LaneTx, Port, Room, lane};
+use super::{BARRIER, Cell, bounded, every};
+use crate::lane::{Flow, Inbox, LaneRx, LaneTx, Port, Room, Wake, lane};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, UnsafeCell, Weakness, thread, weakened};
-use loom::sync::{Condvar, Mutex};
+use crate::sync::{Arc, Weakness, thread, weakened};
+use crate::worker::{Answer, Phase, PhaseWord};
 
-/// What somebody waits for who has sent a letter; `worker/letter.rs` counts several workers down.
-struct Answer {
-    is_given: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Answer {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            is_given: Mutex::new(false),
-            changed: Condvar::new(),
-        })
-    }
-
-    fn give(&self) {
-        *self.is_given.lock().unwrap() = true;
-        self.changed.notify_all();
-    }
-
-    fn wait(&self) {
-        let mut is_given = self.is_given.lock().unwrap();
-        while !*is_given {
-            is_given = self.changed.wait(is_given).unwrap();
-        }
-    }
-}
-
-enum Letter {
+pub(super) enum Letter {
     Install(Arc<Answer>),
     Remove(Arc<Answer>),
     Stop,
 }
 
-type Letters = Port<u32, Letter>;
+pub(super) type Letters = Port<u32, Letter>;
 
 /// The way to sleep: announce, look at everything, and only then close the eyes.
-fn park(port: &Letters, has_anything: impl Fn() -> bool) {
+pub(super) fn park(port: &Letters, has_anything: impl Fn() -> bool) {
     if port.wake.announce(BARRIER) {
         if port.has_control() || has_anything() {
             port.wake.cancel();
@@ -116,122 +84,81 @@ fn w1_twin_that_forgets_to_look_at_the_inbox() {
     bounded(|| three_sources(false));
 }
 
-/// A subscription is installed, then the route to it opens, then a publisher that sees the route
-/// sends an event.
-fn subscribe(waits: bool) {
+/// One worker of an unordered pool is busy, the other parks beside the queue that they share; each push
+/// wakes one that sleeps, as `Fabric::ring_pool` does. `goes_on` is whether the bell of the busy one is
+/// passed over.
+fn shared_queue(goes_on: bool) {
+    let queue = Arc::new(Inbox::new(1));
+    let bells = [(); 2].map(|()| Arc::new(Wake::new()));
+    let publisher = thread::spawn({
+        let (queue, bells) = (Arc::clone(&queue), bells.clone());
+        move || {
+            assert!(queue.reserve(), "there is room");
+            queue.push(1);
+            BARRIER.light();
+            for bell in &bells {
+                if (bell.is_parked() && bell.wake()) || !goes_on {
+                    break;
+                }
+            }
+        }
+    });
+    while queue.pop().is_none() {
+        if bells[1].announce(BARRIER) {
+            if queue.has_waiting() {
+                bells[1].cancel();
+            } else {
+                bells[1].sleep(None);
+            }
+        }
+    }
+    publisher.join().unwrap();
+}
+
+#[test]
+fn w1_no_worker_of_a_pool_sleeps_beside_its_queue() {
+    every(|| shared_queue(true));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn w1_twin_of_a_pool_whose_first_bell_is_rung_only() {
+    every(|| shared_queue(false));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn w1_twin_of_a_pool_without_the_light_barrier() {
+    weakened(Weakness::NoLight, || every(|| shared_queue(true)));
+}
+
+/// An inbox that is made beside a worker that parks.
+fn first_use() {
     let port = Arc::new(Letters::new(1));
-    let route = Arc::new(AtomicU32::new(0));
-    let (mut tx, mut rx) = lane(1, Arc::new(Room::new()));
-    let worker = thread::spawn({
+    let anybody = thread::spawn({
         let port = Arc::clone(&port);
         move || {
-            let mut is_installed = false;
-            loop {
-                while let Some(letter) = port.take_control() {
-                    match letter {
-                        Letter::Install(answer) => {
-                            is_installed = true;
-                            answer.give();
-                        }
-                        Letter::Stop => return,
-                        Letter::Remove(_) => unreachable!("not sent here"),
-                    }
-                }
-                rx.take(8, BARRIER, |_, _| {
-                    assert!(is_installed, "a worker knows a type before its events");
-                    Flow::Next
-                });
-                park(&port, || rx.has_waiting());
-            }
+            assert!(port.inbox(0).reserve(), "there is room");
+            port.inbox(0).push(1);
+            port.wake.notify(BARRIER);
         }
     });
-    let publisher = thread::spawn({
-        let (port, route) = (Arc::clone(&port), Arc::clone(&route));
-        move || {
-            // Acquire and Release here as in `Routes`.
-            if route.load(Ordering::Acquire) == 1 {
-                assert!(tx.push_with(|slot| slot.write(7_u32)), "there is room");
-                port.wake.notify(BARRIER);
-            }
-        }
-    });
-    let answer = Answer::new();
-    port.send(Letter::Install(Arc::clone(&answer)), BARRIER);
-    if waits {
-        answer.wait();
+    let inbox = || port.used_inbox(0);
+    while inbox().and_then(Inbox::pop).is_none() {
+        park(&port, || inbox().is_some_and(Inbox::has_waiting));
     }
-    route.store(1, Ordering::Release);
-    publisher.join().unwrap();
-    port.send(Letter::Stop, BARRIER);
-    worker.join().unwrap();
+    anybody.join().unwrap();
 }
 
 #[test]
-fn w2_a_worker_knows_a_type_before_its_events() {
-    bounded(|| subscribe(true));
+fn w1_an_inbox_made_beside_a_parking_worker_is_found() {
+    every(first_use);
 }
 
 #[test]
-#[should_panic(expected = "a worker knows a type before its events")]
-fn w2_twin_that_opens_the_route_before_the_answer() {
-    bounded(|| subscribe(false));
-}
-
-/// A handler's state, which must not be in use once `unsubscribe` has returned.
-struct State(UnsafeCell<()>);
-
-// SAFETY: handed from the worker to whoever got its answer (W3); loom checks that.
-unsafe impl Sync for State {}
-
-fn unsubscribe(waits: bool) {
-    let port = Arc::new(Letters::new(1));
-    let state = Arc::new(State(UnsafeCell::new(())));
-    let (mut tx, mut rx) = lane(2, Arc::new(Room::new()));
-    let worker = thread::spawn({
-        let (port, state) = (Arc::clone(&port), Arc::clone(&state));
-        move || {
-            let mut is_installed = true;
-            while is_installed {
-                while let Some(letter) = port.take_control() {
-                    if let Letter::Remove(answer) = letter {
-                        is_installed = false;
-                        answer.give();
-                    }
-                }
-                rx.take(1, BARRIER, |_, _| {
-                    if is_installed {
-                        // The worker alone calls the handler until it has answered (W3).
-                        state.0.with_mut(|_| ());
-                    }
-                    Flow::Next
-                });
-                if is_installed {
-                    park(&port, || rx.has_waiting());
-                }
-            }
-        }
-    });
-    assert!(tx.push_with(|slot| slot.write(7_u32)), "there is room");
-    port.wake.notify(BARRIER);
-    let answer = Answer::new();
-    port.send(Letter::Remove(Arc::clone(&answer)), BARRIER);
-    if waits {
-        answer.wait();
-    }
-    // The worker has answered, so no call is in flight and none begins (W3).
-    state.0.with_mut(|_| ());
-    worker.join().unwrap();
-}
-
-#[test]
-fn w3_no_call_is_in_flight_after_unsubscribing() {
-    bounded(|| unsubscribe(true));
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn w3_twin_that_does_not_wait_for_the_answer() {
-    bounded(|| unsubscribe(false));
+#[should_panic(expected = "deadlock")]
+fn w1_twin_of_an_inbox_made_without_the_light_barrier() {
+    weakened(Weakness::NoLight, || every(first_use));
 }
 
 /// What a worker answers to a round, given whether it took anything since the last one and whether
@@ -356,46 +283,58 @@ fn w4_twin_that_forgets_what_it_took_in_two_rounds() {
     bounded(|| drain(3, 2, |_, waits| waits));
 }
 
-const RUNNING: u32 = 0;
-const STOPPED: u32 = 1;
-
 fn answer_all(port: &Letters) {
     while let Some(letter) = port.take_control() {
         if let Letter::Remove(answer) = letter {
-            answer.give();
+            answer.give(Ok(()));
         }
     }
 }
 
 /// A letter is sent while its worker ends: the worker says so and reads once more, the sender sends
-/// and looks whether it has ended.
+/// and looks whether it has ended. The handler's state, which the worker dropped before, is then behind.
 fn end(reads_once_more: bool) {
     let port = Arc::new(Letters::new(1));
-    let phase = Arc::new(AtomicU32::new(RUNNING));
+    let phase = Arc::new(PhaseWord::new());
+    phase.set(Phase::Ending);
+    let state = Arc::new(Cell::default());
     let worker = thread::spawn({
-        let (port, phase) = (Arc::clone(&port), Arc::clone(&phase));
+        let (port, phase, state) = (Arc::clone(&port), Arc::clone(&phase), Arc::clone(&state));
         move || {
-            answer_all(&port);
-            phase.store(STOPPED, Ordering::Release);
+            state.touch();
+            phase.set(Phase::Stopped);
             BARRIER.heavy();
             if reads_once_more {
                 answer_all(&port);
             }
         }
     });
-    let answer = Answer::new();
+    let answer = Answer::new(1);
     port.send(Letter::Remove(Arc::clone(&answer)), BARRIER);
     BARRIER.heavy();
-    if phase.load(Ordering::Acquire) == STOPPED {
+    if phase.get() == Phase::Stopped {
         answer_all(&port);
     }
     answer.wait();
+    state.touch();
     worker.join().unwrap();
 }
 
 #[test]
-fn w5_a_letter_to_an_ending_worker_is_answered() {
+fn w5_edge_ended_a_letter_to_an_ending_worker_is_answered() {
     every(|| end(true));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn w5_edge_ended_twin_without_release() {
+    weakened(Weakness::NoRelease("ended"), || every(|| end(true)));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn w5_edge_ended_twin_without_acquire() {
+    weakened(Weakness::NoAcquire("ended"), || every(|| end(true)));
 }
 
 #[test]

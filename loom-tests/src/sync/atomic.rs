@@ -1,19 +1,7 @@
 //! Atomic words: loom's, with orderings that a negative twin can take away.
 
-use super::weakness::{Weakness, has, order_of_count, order_of_mark};
+use super::weakness::order;
 pub(crate) use loom::sync::atomic::Ordering;
-
-fn order(asked: Ordering) -> Ordering {
-    if has(Weakness::RelaxedWords) {
-        Ordering::Relaxed
-    } else {
-        asked
-    }
-}
-
-fn as_asked(asked: Ordering) -> Ordering {
-    asked
-}
 
 /// A model that has failed unwinds through drops, which loom has no more steps for.
 fn is_over() -> bool {
@@ -21,7 +9,7 @@ fn is_over() -> bool {
 }
 
 macro_rules! word {
-    ($name:ident, $value:ty, $order:path, $store_order:path) => {
+    ($name:ident, $value:ty) => {
         #[derive(Debug, Default)]
         pub(crate) struct $name(loom::sync::atomic::$name);
 
@@ -35,19 +23,19 @@ macro_rules! word {
                 if is_over() {
                     return <$value>::default();
                 }
-                self.0.load($order(asked))
+                self.0.load(order(asked))
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, asked: Ordering) {
                 if !is_over() {
-                    self.0.store(value, $store_order(asked));
+                    self.0.store(value, order(asked));
                 }
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, asked: Ordering) -> $value {
-                self.0.swap(value, $order(asked))
+                self.0.swap(value, order(asked))
             }
 
             #[track_caller]
@@ -59,7 +47,7 @@ macro_rules! word {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 self.0
-                    .compare_exchange(current, new, $order(success), $order(failure))
+                    .compare_exchange(current, new, order(success), order(failure))
             }
 
             #[track_caller]
@@ -71,38 +59,37 @@ macro_rules! word {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 self.0
-                    .compare_exchange_weak(current, new, $order(success), $order(failure))
+                    .compare_exchange_weak(current, new, order(success), order(failure))
             }
         }
     };
 }
 
 macro_rules! number {
-    ($name:ident, $value:ty, $order:path, $store_order:path) => {
-        word!($name, $value, $order, $store_order);
+    ($name:ident, $value:ty) => {
+        word!($name, $value);
 
         impl $name {
             #[track_caller]
             pub(crate) fn fetch_add(&self, by: $value, asked: Ordering) -> $value {
-                self.0.fetch_add(by, $order(asked))
+                self.0.fetch_add(by, order(asked))
             }
 
             #[track_caller]
             pub(crate) fn fetch_sub(&self, by: $value, asked: Ordering) -> $value {
-                self.0.fetch_sub(by, $order(asked))
+                self.0.fetch_sub(by, order(asked))
             }
 
             #[track_caller]
             pub(crate) fn fetch_max(&self, other: $value, asked: Ordering) -> $value {
-                self.0.fetch_max(other, $order(asked))
+                self.0.fetch_max(other, order(asked))
             }
         }
     };
 }
 
-// 64-bit words are counts, boolean ones marks; the others are the states of protocols.
-word!(AtomicBool, bool, as_asked, order_of_mark);
-number!(AtomicU8, u8, order, order);
-number!(AtomicU32, u32, order, order);
-number!(AtomicU64, u64, as_asked, order_of_count);
-number!(AtomicUsize, usize, order, order);
+word!(AtomicBool, bool);
+number!(AtomicU8, u8);
+number!(AtomicU32, u32);
+number!(AtomicU64, u64);
+number!(AtomicUsize, usize);

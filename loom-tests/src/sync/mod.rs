@@ -17,26 +17,29 @@ mod barrier;
 #[path = "../../../src/sync/handover.rs"]
 mod handover;
 mod mutex;
+mod once;
 mod park;
 mod queue;
+mod sites;
 mod watched;
 mod weakness;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use handover::Handover;
-pub(crate) use mutex::Mutex;
+pub(crate) use mutex::{Condvar, Mutex, MutexGuard};
+pub(crate) use once::OnceLock;
 pub(crate) use park::ParkWord;
 pub(crate) use queue::{ArrayQueue, SegQueue};
 pub(crate) use watched::WatchedArc;
-pub(crate) use weakness::{Weakness, begin_model, weakened};
+pub(crate) use weakness::{Weakness, weakened};
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::thread;
 pub(crate) use loom::thread::yield_now as spin_loop;
-// loom does not see these two: nothing in a model becomes visible through them, which is less than
-// the original gives.
-pub(crate) use std::sync::{Arc, OnceLock};
+// loom does not see this one: nothing in a model becomes visible through it, which is less than the
+// original gives.
+pub(crate) use std::sync::Arc;
 
 /// A hint, and none here.
 pub(crate) fn prefetch_slot<T>(_base: *const T, _index: usize) {}

@@ -31,14 +31,17 @@ impl ParkWord {
         }
     }
 
+    #[track_caller]
     pub(crate) fn load(&self, order: Ordering) -> u32 {
         self.word.load(order)
     }
 
+    #[track_caller]
     pub(crate) fn store(&self, value: u32, order: Ordering) {
         self.word.swap(value, order);
     }
 
+    #[track_caller]
     pub(crate) fn swap(&self, value: u32, order: Ordering) -> u32 {
         self.word.swap(value, order)
     }

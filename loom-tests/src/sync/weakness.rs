@@ -1,24 +1,26 @@
 //! What a negative twin takes away from the protocol.
 
+use super::sites;
 use loom::sync::atomic::Ordering;
-use loom::thread::ThreadId;
 use std::cell::Cell;
 
-/// One step taken out of the primitives.
+/// One step taken out.
+#[allow(
+    clippy::enum_variant_names,
+    reason = "each says what is taken out, and reads so at its use"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weakness {
     /// The hot side of the barrier does nothing.
     NoLight,
     /// The cold side of the barrier does nothing.
     NoHeavy,
-    /// Acquire and Release on the states of the protocols are Relaxed.
-    RelaxedWords,
-    /// Counts are stored Relaxed by all threads but the model's first: a publisher's tail.
-    RelaxedTail,
-    /// Counts are stored Relaxed by the model's first thread: a worker's head.
-    RelaxedHead,
-    /// Marks are set Relaxed: that a lane's sender is gone.
-    RelaxedAbandoned,
+    /// Whatever a comment names as an end of this edge releases nothing.
+    NoRelease(&'static str),
+    /// Whatever a comment names as an end of this edge acquires nothing.
+    NoAcquire(&'static str),
+    /// Locks whose comment names this edge are not taken.
+    NoLock(&'static str),
     /// The wake-up changes the word and calls nobody.
     NoWakeCall,
 }
@@ -26,34 +28,29 @@ pub(crate) enum Weakness {
 thread_local! {
     // A model and all its threads run on the one thread that called it.
     static WEAKNESS: Cell<Option<Weakness>> = const { Cell::new(None) };
-    static FIRST: Cell<Option<ThreadId>> = const { Cell::new(None) };
 }
 
-/// Notes the model's first thread, which calls this before anything else.
-pub(crate) fn begin_model() {
-    FIRST.set(Some(loom::thread::current().id()));
-}
-
-fn is_first_thread() -> bool {
-    FIRST.get() == Some(loom::thread::current().id())
-}
-
-/// The order in which a count is stored.
-pub(super) fn order_of_count(asked: Ordering) -> Ordering {
-    let is_weak = match WEAKNESS.get() {
-        Some(Weakness::RelaxedHead) => is_first_thread(),
-        Some(Weakness::RelaxedTail) => !is_first_thread(),
-        _ => false,
-    };
-    if is_weak { Ordering::Relaxed } else { asked }
-}
-
-/// The order in which a mark is set.
-pub(super) fn order_of_mark(asked: Ordering) -> Ordering {
-    match WEAKNESS.get() {
-        Some(Weakness::RelaxedAbandoned) => Ordering::Relaxed,
+/// The order of an access, given what the calling line asks for.
+#[track_caller]
+pub(super) fn order(asked: Ordering) -> Ordering {
+    match (WEAKNESS.get(), asked) {
+        (_, Ordering::Relaxed) => asked,
+        (Some(Weakness::NoRelease(edge)), _) if sites::calling_line_names(edge) => match asked {
+            Ordering::AcqRel | Ordering::Acquire => Ordering::Acquire,
+            _ => Ordering::Relaxed,
+        },
+        (Some(Weakness::NoAcquire(edge)), _) if sites::calling_line_names(edge) => match asked {
+            Ordering::AcqRel | Ordering::Release => Ordering::Release,
+            _ => Ordering::Relaxed,
+        },
         _ => asked,
     }
+}
+
+/// Whether the calling line takes the lock that it asks for.
+#[track_caller]
+pub(super) fn locks() -> bool {
+    !matches!(WEAKNESS.get(), Some(Weakness::NoLock(edge)) if sites::calling_line_names(edge))
 }
 
 /// Runs `body` with one step taken out.
