@@ -36,8 +36,8 @@ rtsan:
 history *ARGS="--lives 50":
     ./.ci/lives history {{ARGS}}
 
-# Lives of the engine for long, memory looked at, and planted faults
-soak *ARGS="--minutes 10":
+# `perf soak` for long: lives of the engine, memory looked at, and planted faults
+soak *ARGS="--minutes 30":
     ./.ci/lives soak {{ARGS}}
 
 # The command's readers fuzzed, so many seconds each; needs cargo-fuzz
