@@ -28,7 +28,7 @@ tsan:
 asan:
     ./.ci/sanitize asan
 
-# Publishing and polling under RealtimeSanitizer, and planted calls that block
+# Publishing and handling under RealtimeSanitizer, and planted calls that block
 rtsan:
     ./.ci/sanitize rtsan
 

@@ -4,6 +4,7 @@
 
 use super::buckets::{CoarseBuckets, FineBuckets};
 use crate::event::Class;
+use crate::sync::realtime;
 
 /// Times up to this need no larger table than the first: 1 ms for classes, of which there are few...
 const CLASS_NS_FIRST: u64 = (1 << 20) - 1;
@@ -57,6 +58,8 @@ impl Recorder {
     #[cold]
     #[inline(never)]
     fn first_of_handler(&mut self, place: usize, time_ns: u64, count: u64) {
+        // Made once, at a subscription's first event here.
+        let _allowed = realtime::allow();
         if place >= self.handlers.len() {
             self.handlers.resize_with(place + 1, || None);
         }
@@ -87,6 +90,8 @@ impl Recorder {
 
 #[cold]
 fn new_class() -> Box<ClassTimes> {
+    // Made once, at a class's first event here.
+    let _allowed = realtime::allow();
     Box::new(ClassTimes {
         queue_wait: FineBuckets::up_to(CLASS_NS_FIRST),
         end_to_end: FineBuckets::up_to(CLASS_NS_FIRST),

@@ -11,6 +11,7 @@ use crate::publish::WorkerOut;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::sync::clock::Clock;
+use crate::sync::realtime;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,6 +210,8 @@ impl Desk {
                 handler.call(&mut payload, &mut context)
             }));
             if sub.group_calls == 0 {
+                // Grows to the most subscriptions that a group of events has called.
+                let _allowed = realtime::allow();
                 group.touched.push(index);
             }
             sub.group_calls += 1;

@@ -19,6 +19,8 @@ mod handover;
 mod mutex;
 mod park;
 mod queue;
+#[path = "../../../src/sync/realtime.rs"]
+pub(crate) mod realtime;
 mod watched;
 mod weakness;
 
