@@ -40,7 +40,7 @@ history *ARGS="--lives 50":
 soak *ARGS="--minutes 30":
     ./.ci/lives soak {{ARGS}}
 
-# The command's readers fuzzed, so many seconds each; needs cargo-fuzz
+# The command's readers fuzzed, so many seconds each, and planted faults; installs cargo-fuzz beneath target/ if there is none
 fuzz SECONDS="60" *TARGETS:
     ./.ci/fuzz {{SECONDS}} {{TARGETS}}
 
