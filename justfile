@@ -28,7 +28,7 @@ tsan:
 asan:
     ./.ci/sanitize asan
 
-# Publishing and polling under RealtimeSanitizer, and planted calls that block
+# Publishing and handling under RealtimeSanitizer, and planted calls that block
 rtsan:
     ./.ci/sanitize rtsan
 
@@ -36,11 +36,11 @@ rtsan:
 history *ARGS="--lives 50":
     ./.ci/lives history {{ARGS}}
 
-# Lives of the engine for long, memory looked at, and planted faults
-soak *ARGS="--minutes 10":
+# `perf soak` for long: lives of the engine, memory looked at, and planted faults
+soak *ARGS="--minutes 30":
     ./.ci/lives soak {{ARGS}}
 
-# The command's readers fuzzed, so many seconds each; needs cargo-fuzz
+# The command's readers fuzzed, so many seconds each, and planted faults; installs cargo-fuzz beneath target/ if there is none
 fuzz SECONDS="60" *TARGETS:
     ./.ci/fuzz {{SECONDS}} {{TARGETS}}
 

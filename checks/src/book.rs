@@ -20,6 +20,14 @@ pub struct Book {
     pub admitted: [AtomicU64; KINDS],
     /// Calls of handlers.
     pub calls: AtomicU64,
+    /// Calls that failed, by error or by panic.
+    pub failed: AtomicU64,
+    /// Those of them that panicked.
+    pub panicked: AtomicU64,
+    /// Failures of which the engine's error observer was told.
+    pub told: AtomicU64,
+    /// Pauses of publishers between two bursts.
+    pub pauses: AtomicU64,
     /// Set once nobody is to begin anything any more.
     pub is_ending: AtomicBool,
     /// Whether the history is kept.
@@ -43,6 +51,10 @@ impl Book {
             dropped: AtomicU64::new(0),
             admitted: Default::default(),
             calls: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            pauses: AtomicU64::new(0),
             is_ending: AtomicBool::new(false),
             is_recorded,
             publishes: Mutex::default(),

@@ -1,8 +1,9 @@
 //! One engine from its building to its end, with everything going on that can go on.
 //!
 //! Publishers that come and go, by lanes, batches, receipts and inboxes; pools in order and without, by value, polled;
-//! handlers that publish, fail, panic and take their time; subscriptions that come and go; reports in between; and one of
-//! the ways to stop. Handlers that publish for another pool are left to `tests/sim`.
+//! handlers that publish, fail, panic and take their time; an error observer that panics too; bursts and pauses;
+//! subscriptions that come and go; reports in between; and one of the ways to stop. Handlers that publish for another
+//! pool are left to `tests/sim`.
 
 use crate::book::Book;
 use crate::history::{History, Publish, Watched, Way};
@@ -14,8 +15,8 @@ use crate::watchdog::Watchdog;
 use parking_lot::Mutex;
 use ringbolt::metrics::DeliveryCounts;
 use ringbolt::{
-    Admission, Class, Context, EventSystem, Failure, Handle, Options, Polled, Publisher, Receipt,
-    Subscription,
+    Admission, Builder, Class, Context, EventSystem, Failure, Handle, Options, Polled, Publisher,
+    Receipt, Subscription,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,8 +59,16 @@ pub struct Account {
     pub calls: u64,
     /// Deliveries that were abandoned by the stop.
     pub abandoned: u64,
+    /// Calls of handlers that failed, by error or by panic.
+    pub failed: u64,
+    /// Those of them that panicked.
+    pub panicked: u64,
     /// Subscriptions that came and went.
     pub visitors: u32,
+    /// Publishers that came and went.
+    pub publishers: u32,
+    /// Pauses of publishers between two bursts.
+    pub pauses: u64,
     /// The history, if it was kept.
     pub history: Option<History>,
 }
@@ -83,11 +92,12 @@ struct Life {
 /// Lives one.
 #[must_use]
 pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Watchdog) -> Account {
-    let system = settings.builder().build().expect("settings in range");
+    let book = Arc::new(Book::new(wish.is_recorded, wish.races));
+    let system = watched(settings, &book).build().expect("settings in range");
     let life = Arc::new(Life {
         settings: settings.clone(),
         wish,
-        book: Arc::new(Book::new(wish.is_recorded, wish.races)),
+        book,
         is_narrow: random.percent(50),
         next_place: AtomicU32::new(0),
         next_publisher: AtomicU32::new(0),
@@ -145,6 +155,17 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
         wrong,
         ..account
     }
+}
+
+/// The engine, with an error observer that counts what it is told, and panics at times: that is its own affair.
+fn watched(settings: &Settings, book: &Arc<Book>) -> Builder {
+    let book = Arc::clone(book);
+    settings.builder().on_error(move |_| {
+        let told = book.told.fetch_add(1, Ordering::Relaxed);
+        if told % 64 == 63 {
+            std::panic::resume_unwind(Box::new("planned"))
+        }
+    })
 }
 
 impl Life {
@@ -347,6 +368,12 @@ impl Life {
                 book.wrong(format!("DR1: {}: {counts:?}", watch.post.name));
             }
         }
+        let [failed, told] = [&book.failed, &book.told].map(|count| count.load(Ordering::Relaxed));
+        if failed != told {
+            book.wrong(format!(
+                "PD8: {failed} calls failed, and the observer was told of {told}"
+            ));
+        }
         let totals = handle.report().totals;
         if totals.admitted != totals.ended() {
             book.wrong(format!("PD8: at the end: {totals:?}"));
@@ -368,6 +395,10 @@ impl Life {
             events: book.made.load(Ordering::Relaxed),
             calls: book.calls.load(Ordering::Relaxed),
             abandoned: totals.abandoned,
+            failed,
+            panicked: book.panicked.load(Ordering::Relaxed),
+            publishers: self.next_publisher.load(Ordering::Relaxed),
+            pauses: book.pauses.load(Ordering::Relaxed),
             visitors: self.next_place.load(Ordering::Relaxed) - seats.len() as u32,
             history,
             ..Account::default()
@@ -451,8 +482,9 @@ impl Turn<'_> {
             if !is_open {
                 return false;
             }
-            if random.below(400) == 0 {
+            if random.below(self.life.settings.burst) == 0 {
                 // A burst ends: workers may go to sleep.
+                self.life.book.pauses.fetch_add(1, Ordering::Relaxed);
                 sleep(Duration::from_micros(random.below(1_500)));
             }
         }

@@ -52,6 +52,8 @@ pub struct Settings {
     pub slow_share: u64,
     /// How it ends.
     pub stop: Stop,
+    /// Events of a publisher, on average, between two of its pauses.
+    pub burst: u64,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
                 Stop::FromHandler,
                 Stop::Dropped,
             ]),
+            burst: random.pick(&[100, 400, 4_000]),
         }
     }
 

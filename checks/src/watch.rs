@@ -222,11 +222,15 @@ impl Watch {
         }
         match ended {
             Ended::Skipped => Outcome::Skipped,
-            Ended::Failed if item.id.drawn(4) % 100 < self.panic_percent => {
-                // Unwinds without the hook, which would print.
-                std::panic::resume_unwind(Box::new("planned"))
+            Ended::Failed => {
+                self.book.failed.fetch_add(1, Ordering::Relaxed);
+                if item.id.drawn(4) % 100 < self.panic_percent {
+                    self.book.panicked.fetch_add(1, Ordering::Relaxed);
+                    // Unwinds without the hook, which would print.
+                    std::panic::resume_unwind(Box::new("planned"))
+                }
+                Outcome::Failed(Failure::new("as drawn"))
             }
-            Ended::Failed => Outcome::Failed(Failure::new("as drawn")),
             _ => Outcome::Handled,
         }
     }

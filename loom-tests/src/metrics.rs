@@ -1,6 +1,9 @@
 //! The counters of `metrics`, with the numbers that they are read as.
 
-#[allow(dead_code, reason = "the mark of withdrawal carries no edge, so no model asks for it")]
+#[allow(
+    dead_code,
+    reason = "the mark of withdrawal carries no edge, so no model asks for it"
+)]
 #[path = "../../src/metrics/cell.rs"]
 mod cell;
 

@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod progress;
 mod scaling;
+mod soak;
 mod statistics;
 mod systems;
 mod table;
@@ -26,6 +27,7 @@ use machine::Machine;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Measures ringbolt beside other ways of getting an event to a handler
 ///
@@ -52,6 +54,8 @@ enum Command {
     Memory(MeasuringMemory),
     /// Instructions of an event on its way in and through its handlers, counted by valgrind
     Instructions(Counting),
+    /// Soak: engine after engine for so long, with churn, faults and bursts: zero violations, flat memory
+    Soak(Soaking),
 }
 
 /// How long to measure, and how to say the result.
@@ -95,6 +99,32 @@ struct Counting {
     child: Option<Vec<String>>,
 }
 
+/// How long to soak, and what is drawn.
+#[derive(Debug, Args)]
+struct Soaking {
+    /// How long; parts of a minute too
+    #[arg(long, default_value = "10", value_parser = minutes)]
+    minutes: Duration,
+    /// What settings, traffic and faults are drawn from; another one for each run if it is not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Plant a fault, which has to be found
+    #[arg(long, value_enum)]
+    plant: Option<soak::Plant>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match Duration::try_from_secs_f64(minutes * 60.0) {
+        Ok(length) if !length.is_zero() => Ok(length),
+        Ok(_) => Err(String::from("no time at all")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 impl Measuring {
     const fn effort(&self) -> Effort {
         if self.quick {
@@ -128,6 +158,7 @@ fn main() -> ExitCode {
             }),
         },
         Command::Instructions(counting) => count(counting),
+        Command::Soak(soaking) => soak(soaking),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("perf: {reason}");
@@ -177,6 +208,16 @@ fn count(counting: &Counting) -> Result<ExitCode, String> {
         }
     }
     Ok(code_of(answer.is_well))
+}
+
+fn soak(soaking: &Soaking) -> Result<ExitCode, String> {
+    let seed = soaking.seed.unwrap_or_else(|| std::process::id().into());
+    let summary = soak::run(soaking.minutes, seed, soaking.plant);
+    match soaking.format {
+        Format::Text => print(&summary.text())?,
+        Format::Json => print(&summary.json()?)?,
+    }
+    Ok(code_of(summary.is_well()))
 }
 
 /// A case of instructions, and a number of events.
@@ -236,6 +277,12 @@ mod tests {
         assert!(is_understood("perf instructions --record"));
         assert!(!is_understood("perf instructions --child publish"));
         assert!(!is_understood("perf memory --child nothing"));
+        assert!(is_understood("perf soak --minutes 0.5 --seed 7"));
+        for wrong in ["0", "-1", "nan", "inf", "soon"] {
+            let line = format!("perf soak --minutes={wrong}");
+            assert!(!is_understood(&line), "{line}");
+        }
+        assert!(!is_understood("perf soak --plant nothing"));
         let child = |case: &str, events: &str| child_of(&[case.to_owned(), events.to_owned()]);
         assert!(child("publish", "1280").is_ok());
         assert!(child("publish", "many").is_err_and(|error| error.exit_code() == 2));

@@ -123,7 +123,8 @@ fn use_subscriptions(system: &EventSystem) -> Result<(Publisher, Vec<Subscriptio
     Ok((publisher, subscriptions))
 }
 
-fn resident_bytes() -> Result<u64, String> {
+/// Of this process.
+pub(crate) fn resident_bytes() -> Result<u64, String> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| format!("resident memory is known on Linux only: {error}"))?;
     resident_in(&status).ok_or_else(|| String::from("the kernel does not tell resident memory"))

@@ -42,16 +42,29 @@ fn help_tells_of_every_command_and_option() {
         "idle",
         "memory",
         "instructions",
+        "soak",
     ] {
         assert!(all.contains(command), "{command} in {all}");
         let help = text(&[command, "--help"]);
         assert!(!help.contains("--child"), "{help}");
-        if command != "instructions" {
+        if !["instructions", "soak"].contains(&command) {
             for option in ["--quick", "--full", "--format", "--threshold"] {
                 assert!(help.contains(option), "{option} in {help}");
             }
         }
     }
+}
+
+#[test]
+fn a_soak_finds_what_was_planted_and_nothing_else() {
+    let output = perf(&["soak", "--minutes", "0.03", "--format", "json"]);
+    let text = String::from_utf8(output.stdout).expect("JSON is text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("\"violation_count\": 0"), "{text}");
+    let output = perf(&["soak", "--minutes", "0.03", "--plant", "loss"]);
+    let text = String::from_utf8(output.stdout).expect("the summary is text");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("PD1:")), "{text}");
 }
 
 /// The whole way of a bar: measured by children, judged, said in the last line and by the exit code.

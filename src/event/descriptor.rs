@@ -2,7 +2,7 @@
 
 use super::Event;
 use super::payload::DropFns;
-use crate::sync::{OnceLock, RwLock};
+use crate::sync::{OnceLock, RwLock, realtime};
 use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -105,6 +105,8 @@ impl<E: Event> EventType<E> {
         if let Some(descriptor) = known {
             return descriptor;
         }
+        // Once for each type and thread that publishes it, or for the type alone where it has a cell.
+        let _allowed = realtime::allow();
         let descriptor = Self::intern();
         // A thread that is ending has no table any more and looks the type up each time.
         let _ = KNOWN.try_with(|known| known.borrow_mut().insert(type_id, descriptor));

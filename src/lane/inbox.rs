@@ -8,7 +8,7 @@
 //! credit and queued add up to the capacity, nobody is between the look at the gate and the push.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Arc, ArrayQueue, Barrier, CachePadded, Mutex, spin_loop, thread};
+use crate::sync::{Arc, ArrayQueue, Barrier, CachePadded, Mutex, realtime, spin_loop, thread};
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -82,6 +82,8 @@ impl<T> Inbox<T> {
 
     /// Puts a value into a reserved place.
     pub(crate) fn push(&self, value: T) {
+        // Behind another thread that was stopped halfway through its turn, the queue gives its processor away.
+        let _allowed = realtime::allow();
         let pushed = self.queue.push(value);
         assert!(pushed.is_ok(), "a reserved place is free (L9)");
     }
@@ -102,6 +104,8 @@ impl<T> Inbox<T> {
     /// Takes the oldest value; the place is to be given back once the value has been dealt with.
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
+        // As in `push`.
+        let _allowed = realtime::allow();
         self.queue.pop()
     }
 
@@ -153,6 +157,8 @@ impl<T> Inbox<T> {
     /// Moves what was spilled into free places, the oldest first; how many, and how many in all since the
     /// inbox was made. Lets publishers in again after the last. Whoever calls rings the bell.
     pub(crate) fn flush(&self, barrier: Barrier) -> (usize, u64) {
+        // Something was spilled: the lock may be held by a worker that spills or moves on just now.
+        let _allowed = realtime::allow();
         let mut overflow = self.overflow.lock();
         let mut moved = 0;
         while !overflow.queue.is_empty() && self.reserve() {
@@ -212,6 +218,8 @@ impl<T> Inbox<T> {
     /// Wakes every publisher that waits here, whatever for.
     #[cold]
     pub(crate) fn wake_waiters(&self) {
+        // Somebody sleeps or is about to: the lock may be held by one who begins to wait or ends it.
+        let _allowed = realtime::allow();
         for room in self.waiters.lock().iter() {
             room.wake();
         }

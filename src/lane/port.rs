@@ -3,7 +3,7 @@
 //! publish → route → **lane** → worker → handler → outcome
 
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Barrier, CachePadded, OnceLock, SegQueue};
+use crate::sync::{Barrier, CachePadded, OnceLock, SegQueue, realtime};
 use std::fmt;
 
 use super::{Inbox, Wake};
@@ -42,7 +42,11 @@ impl<T, C> Port<T, C> {
     /// The inbox of a class, made now if nobody has used it.
     #[inline]
     pub(crate) fn inbox(&self, class: usize) -> &Inbox<T> {
-        self.inboxes[class].get_or_init(|| Inbox::new(self.inbox_capacity))
+        self.inboxes[class].get_or_init(|| {
+            // Made once, at its first use.
+            let _allowed = realtime::allow();
+            Inbox::new(self.inbox_capacity)
+        })
     }
 
     /// The inbox of a class, if anybody has used it.

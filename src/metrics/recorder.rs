@@ -4,6 +4,7 @@
 
 use super::buckets::{CoarseBuckets, FineBuckets};
 use crate::event::Class;
+use crate::sync::realtime;
 
 /// Times of classes up to this, 1 ms, need no larger table than the first: there are few of them.
 const CLASS_NS_FIRST: u64 = (1 << 20) - 1;
@@ -56,6 +57,8 @@ impl Recorder {
     #[cold]
     #[inline(never)]
     fn first_of_handler(&mut self, place: usize, time_ns: u64, count: u64) {
+        // Made once, at a subscription's first event here.
+        let _allowed = realtime::allow();
         self.handlers.resize_with(place + 1, CoarseBuckets::default);
         self.handlers[place].record_n(time_ns, count);
     }
@@ -82,6 +85,8 @@ impl Recorder {
 
 #[cold]
 fn new_class() -> Box<ClassTimes> {
+    // Made once, at a class's first event here.
+    let _allowed = realtime::allow();
     Box::new(ClassTimes {
         queue_wait: FineBuckets::up_to(CLASS_NS_FIRST),
         end_to_end: FineBuckets::up_to(CLASS_NS_FIRST),

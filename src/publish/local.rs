@@ -12,8 +12,8 @@ use super::{Admission, Options, PublishError, Receipt};
 use crate::event::{Class, Event, EventId, Head, SequenceLease, Slot};
 use crate::lane::{CLASS_COUNT, GateState};
 use crate::route::{Fabric, POOL_COUNT_MAX, PublisherState, pick};
-use crate::sync::Arc;
 use crate::sync::clock::Clock;
+use crate::sync::{Arc, realtime};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -352,6 +352,8 @@ impl WorkerOut {
         let sequence = queues.lease.next();
         label.put(cargo, sequence, &places, |place, slot| match place {
             Place::Own => {
+                // The queue grows to the most that ever waited in it.
+                let _allowed = realtime::allow();
                 queues.own[class.index()].push_back(slot);
                 self.own_count.set(self.own_count.get() + 1);
                 if class == Class::Critical {

@@ -15,7 +15,7 @@ use super::{
 use crate::event::{Class, Event, EventType, Head, SequenceLease, Slot, is_sampled};
 use crate::lane::{CLASS_COUNT, LaneTx, lane};
 use crate::route::{Attached, Control, Fabric, POOL_COUNT_MAX, PublisherState, WorkerPort, pick};
-use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, spin_loop, thread};
+use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, realtime, spin_loop, thread};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,6 +45,8 @@ impl OutLane {
         state: &PublisherState,
         from_worker: bool,
     ) -> Self {
+        // Made once, at its first use: allocated, and sent to the worker.
+        let _allowed = realtime::allow();
         let port = Arc::clone(&fabric.ports[worker]);
         let (tx, rx) = lane(fabric.lane_capacity, Arc::clone(&state.room));
         port.send(
@@ -145,6 +147,8 @@ impl Lent {
     }
 
     fn keep(&self, slot: Slot) {
+        // What has no room where it goes is kept in memory that grows, up to a bound.
+        let _allowed = realtime::allow();
         let mut away = self.away.lock();
         away.promised -= 1;
         away.queue.push_back(slot);
@@ -291,6 +295,7 @@ impl Publisher {
     /// # Panics
     /// If the event's `key` does; nothing is published then.
     #[inline]
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     pub fn publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
         let stamp = self.next_stamp();
         match self.publish_fast(event, stamp) {
@@ -352,6 +357,7 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`publish`](Self::publish), without waiting.
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     pub fn try_publish<E: Event>(&mut self, event: E) -> Result<(), PublishError<E>> {
         let stamp = self.next_stamp();
         match self.publish_fast(event, stamp) {
@@ -394,6 +400,7 @@ impl Publisher {
     /// # Errors
     /// The batch stops at the first event that is refused; everything that was not published is inside
     /// the error, in order.
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     pub fn publish_batch<E, I>(&mut self, events: I) -> Result<usize, BatchError<E, I::IntoIter>>
     where
         E: Event,
@@ -683,6 +690,8 @@ impl Publisher {
     /// ends: nobody can push past what waits.
     #[cold]
     fn lend(&mut self, index: usize, class: Class) -> Option<Place> {
+        // As in `Lent::keep`.
+        let _allowed = realtime::allow();
         let fabric = Arc::clone(&self.fabric);
         current(&fabric, |worker| {
             let worker = worker.filter(|worker| worker.can_spill())?;
@@ -701,6 +710,8 @@ impl Publisher {
         if let Entry::Lent(lent) = &self.lanes[index] {
             let back = lent.take_back();
             if let Some(lane) = back {
+                // As in `Lent::keep`: its memory goes.
+                let _allowed = realtime::allow();
                 self.lanes[index] = Entry::Open(lane);
             }
         }
@@ -784,6 +795,8 @@ impl Publisher {
 
     /// Waits until one of the event's destinations may have room, or for the gate, or the deadline.
     fn wait(&mut self, label: &Label, until: Option<std::time::Instant>) {
+        // Whoever publishes with an admission that waits has asked for it.
+        let _allowed = realtime::allow();
         let fabric = Arc::clone(&self.fabric);
         let pools = fabric.routes.pools(label.type_index);
         for spins in 0..FULL_SPINS {

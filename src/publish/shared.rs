@@ -15,7 +15,7 @@ use crate::event::{Event, SequenceLease, Slot};
 use crate::lane::{Inbox, Room};
 use crate::route::{Fabric, POOL_COUNT_MAX, pick};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, clock, spin_loop, thread};
+use crate::sync::{Arc, clock, realtime, spin_loop, thread};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 
@@ -201,6 +201,8 @@ fn destination(fabric: &Fabric, pool: usize, key: Option<u64>) -> Place {
 
 /// Waits until every destination may have room, or for the gate, or the deadline.
 fn wait(fabric: &Arc<Fabric>, label: &Label, until: Option<std::time::Instant>) {
+    // Whoever publishes with an admission that waits has asked for it.
+    let _allowed = realtime::allow();
     let pools = fabric.routes.pools(label.type_index);
     let queues: SmallVec<[&Inbox<Slot>; POOL_COUNT_MAX]> = pools_in(pools)
         .filter_map(|pool| queue_of(fabric, destination(fabric, pool, label.key), label.class))

@@ -13,7 +13,7 @@ use super::publisher::{Lent, OutLane};
 use crate::event::{Class, Slot};
 use crate::lane::{CLASS_COUNT, Inbox};
 use crate::route::Fabric;
-use crate::sync::Arc;
+use crate::sync::{Arc, realtime};
 use std::collections::VecDeque;
 
 /// Where a queue of the spill is to go, and what waits.
@@ -102,6 +102,8 @@ impl Spill {
     }
 
     pub(crate) fn push_own(&mut self, lane: usize, slot: Slot) {
+        // What has no room where it goes is kept in memory that grows, up to a bound.
+        let _allowed = realtime::allow();
         for entry in &mut self.entries {
             if let Target::Own(other, queue) = &mut entry.target
                 && *other == lane
@@ -125,6 +127,8 @@ impl Spill {
     }
 
     pub(crate) fn push_queue(&mut self, fabric: &Fabric, target: Queue, slot: Slot) {
+        // As in `push_own`.
+        let _allowed = realtime::allow();
         let class = slot.class();
         let ticket = target.of(fabric, class).spill(slot);
         for entry in &mut self.entries {

@@ -7,7 +7,7 @@ use crate::event::{Class, Slot};
 use crate::lane::{Busy, CLASS_COUNT, Gate, Inbox, LaneRx, Port, Room};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::clock::Clock;
-use crate::sync::{Arc, Barrier, CachePadded, Mutex, OnceLock};
+use crate::sync::{Arc, Barrier, CachePadded, Mutex, OnceLock, realtime};
 use std::any::Any;
 
 /// Most pools an engine can have: a bit each in a routing word.
@@ -194,7 +194,11 @@ impl Fabric {
     /// The shared queue of an unordered pool, made at its first use.
     pub(crate) fn shared_queue(&self, pool: usize, class: Class) -> Option<&Inbox<Slot>> {
         let queues = self.pools[pool].shared.as_ref()?;
-        Some(queues[class.index()].get_or_init(|| Inbox::new(self.inbox_capacity)))
+        Some(queues[class.index()].get_or_init(|| {
+            // Made once, at its first use.
+            let _allowed = realtime::allow();
+            Inbox::new(self.inbox_capacity)
+        }))
     }
 
     /// Rings a worker's bell after something was put where it looks.

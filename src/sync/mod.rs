@@ -25,6 +25,7 @@ mod handover;
 mod once;
 mod park;
 mod prefetch;
+pub(crate) mod realtime;
 pub(crate) mod thread;
 
 pub(crate) use barrier::Barrier;

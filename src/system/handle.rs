@@ -81,6 +81,7 @@ impl Handle {
     ///
     /// # Errors
     /// The event comes back inside if the engine is stopping.
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     pub fn publish<E: Event>(&self, event: E) -> Result<(), PublishError<E>> {
         self.publish_with(event, Options::new())
     }
@@ -89,6 +90,7 @@ impl Handle {
     ///
     /// # Errors
     /// The event comes back inside.
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     pub fn try_publish<E: Event>(&self, event: E) -> Result<(), PublishError<E>> {
         self.publish_with(event, Options::new().admission(Admission::Fail))
     }

@@ -12,6 +12,7 @@ use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::WorkerOut;
 use crate::sync::Arc;
 use crate::sync::clock::Clock;
+use crate::sync::realtime;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -82,6 +83,8 @@ impl Group {
     #[inline(always)]
     fn note_call(&mut self, sub: &mut BenchSub, place: BenchPlace) {
         if sub.group_calls == 0 {
+            // Grows to the most subscriptions that a group of events has called.
+            let _allowed = realtime::allow();
             self.touched.push(place);
         }
         sub.group_calls += 1;

@@ -328,6 +328,7 @@ impl Worker {
     }
 
     /// PD3: the highest class first, and each lower class at least once in every so many events.
+    #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     fn take_batch(&mut self) -> usize {
         self.port.clear_urgent();
         // Three lower classes may fall due together, each for one event.

@@ -1,33 +1,36 @@
-//! Publishing and handling under RealtimeSanitizer: `realtime [--plant allocation|file|wake]`.
+//! Publishing and handling under RealtimeSanitizer: `realtime [--plant key|batch-key|shared-key|allocation|file|lock]`.
 //!
-//! Functions marked as nonblocking publish on a warm engine and poll a polled pool; the sanitizer ends the process at
-//! the first call in them that allocates, frees, or asks the kernel for anything. Workers spin here: waking one
-//! that sleeps is a system call, the one exception that the README names, and `--plant wake` shows that it is seen.
-//! So that no histogram grows at the first time that is longer than any before, which it does as long as there are
-//! such times, the longest that a run can bring are recorded first. `publish_batch` is not among them, as each batch, whatever its length, allocates the buffer it collects a group in.
+//! This program marks nothing: the engine does. Built with `--cfg rtsan`, `publish`, `try_publish` and `publish_batch` of a publisher and of a
+//! handle, and the worker's way from taking a batch to recording its times, are nonblocking, and the sanitizer ends the
+//! process at the first call in them that allocates, frees, or asks the kernel for anything. What may do so all the same
+//! stands in the engine beside its reason, as an exception (`src/sync/realtime.rs`): a sleeping worker is woken, a
+//! publisher waits because it was told to, lanes, inboxes and histograms are made at their first use, histograms and
+//! queues grow with the longest time and the most events that they meet, what has no room is spilled.
+//!
+//! So events are watched from the first to the last, by lanes, inboxes and shared queues, published by handlers, spilled,
+//! refused, waited for, polled, and handled by workers that spin and by workers that sleep. A planted fault is in what
+//! the engine calls, under the engine's own mark: an event's key, or a handler.
 //!
 //! What the sanitizer knows are calls of the C library, most of those that block: it does not see spinning, nor a lock
 //! that nobody else holds, nor `clock_nanosleep`.
 
-#![cfg_attr(rtsan, feature(sanitize))]
-
 use checks::arguments::Arguments;
+use checks::watchdog::Watchdog;
+use ringbolt::metrics::WorkerState;
 use ringbolt::prelude::*;
 use ringbolt::{Polled, Poller};
 use std::fs::File;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Events until everything has been used once: lanes, queues, histograms.
-const WARM_COUNT: u64 = 20_000;
-const WATCHED_COUNT: u64 = 200_000;
-/// Longer than any handler, preempted or not, can take later on.
-const LONG_HANDLER: Duration = Duration::from_millis(1_100);
-/// Room that nobody fills here.
-const LANE: usize = 1 << 12;
+const COUNT: u64 = 50_000;
+/// Events that wait to be polled, at most.
+const LANE: usize = 1 << 10;
+/// Nothing takes this long unless it hangs.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Fits its slot; the derive makes its type known.
 #[derive(Debug, Clone, Copy, Event)]
@@ -50,37 +53,41 @@ struct Echo {
     number: u64,
 }
 
-#[inline(never)]
-#[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
-fn publish<E: Event>(publisher: &mut Publisher, event: E) -> Result<(), PublishError<E>> {
-    publisher.publish(event)
+/// Nobody has subscribed to it.
+#[derive(Debug, Event)]
+#[event(name = "realtime.unheard", key = "number")]
+struct Unheard {
+    number: u64,
 }
 
-#[inline(never)]
-#[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
-fn try_publish(publisher: &mut Publisher, event: Tick) -> Result<(), PublishError<Tick>> {
-    publisher.try_publish(event)
+/// Without a cell for its type, which is looked up; and, if that is planted, with a key that allocates.
+#[derive(Debug, Clone, Copy)]
+struct Plain {
+    number: u64,
+    is_careless: bool,
 }
 
-#[inline(never)]
-#[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
-fn try_publish_shared(handle: &Handle, event: Tick) -> Result<(), PublishError<Tick>> {
-    handle.try_publish(event)
+impl Event for Plain {
+    const NAME: &'static str = "realtime.plain";
+
+    fn key(&self) -> Key<'_> {
+        if self.is_careless {
+            drop(black_box(Box::new(self.number)));
+        }
+        Key::U64(self.number)
+    }
 }
 
-#[inline(never)]
-#[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
-fn poll(poller: &mut Poller) -> Polled {
-    poller.poll(1)
-}
-
-/// What handlers do besides counting.
+/// The fault that has to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plant {
     None,
+    Key,
+    BatchKey,
+    SharedKey,
     Allocation,
     File,
-    Wake,
+    Lock,
 }
 
 impl Plant {
@@ -88,49 +95,53 @@ impl Plant {
         match self {
             Self::Allocation => drop(black_box(Box::new(1_u64))),
             Self::File => drop(black_box(File::open("/dev/null"))),
-            Self::None | Self::Wake => {}
+            _ => {}
         }
     }
 }
 
 fn main() -> ExitCode {
     let plant = match Arguments::read(&["plant"])
-        .plant(&["allocation", "file", "wake"])
+        .plant(&[
+            "key",
+            "batch-key",
+            "shared-key",
+            "allocation",
+            "file",
+            "lock",
+        ])
         .as_str()
     {
+        "key" => Plant::Key,
+        "batch-key" => Plant::BatchKey,
+        "shared-key" => Plant::SharedKey,
         "allocation" => Plant::Allocation,
         "file" => Plant::File,
-        "wake" => Plant::Wake,
+        "lock" => Plant::Lock,
         _ => Plant::None,
     };
     if !cfg!(rtsan) {
         eprintln!("built without the sanitizer, this proves nothing (`just rtsan`)");
         return ExitCode::FAILURE;
     }
+    let watchdog = Watchdog::start();
+    watchdog.says("polls");
     polled(plant);
-    spinning(plant);
+    watchdog.says("spills");
+    spilled();
+    for wait in [Wait::Yield, Wait::Adaptive] {
+        watchdog.says(format!("works, {wait:?}"));
+        worked(wait, plant);
+    }
     ExitCode::SUCCESS
 }
 
-/// The events with this number take long.
-fn linger(number: u64) {
-    if number == 0 {
-        std::thread::sleep(LONG_HANDLER);
+fn poll_all(poller: &mut Poller) -> u64 {
+    let mut count = 0;
+    while let Polled::Events(events @ 1..) = poller.poll(1) {
+        count += events as u64;
     }
-}
-
-/// Records the longest times there can be: each handler takes long once, and an event of each class comes from the
-/// beginning of time.
-fn record_long_times(publisher: &mut Publisher, poller: &mut Poller) {
-    publisher.publish(Tick { number: 0 }).expect("room");
-    publisher.publish(Taken { number: 0 }).expect("room");
-    for class in Class::ALL {
-        let options = Options::new().class(class).intended(0);
-        publisher
-            .publish_with(Tick { number: 1 }, options)
-            .expect("room");
-    }
-    while let Polled::Events(1..) = poller.poll(1) {}
+    count
 }
 
 /// One thread publishes and polls.
@@ -141,121 +152,214 @@ fn polled(plant: Plant) {
         .inbox_capacity(LANE)
         .build()
         .expect("settings in range");
-    let mut poller = system.poller("default").expect("the pool is polled");
     let handled = Arc::new(AtomicU64::new(0));
-    let (ticks, taken, echoes) = (
-        Arc::clone(&handled),
-        Arc::clone(&handled),
-        Arc::clone(&handled),
-    );
-    let is_warm = Arc::new(AtomicU64::new(0));
-    let warmth = Arc::clone(&is_warm);
+    let count = || {
+        let handled = Arc::clone(&handled);
+        move || {
+            handled.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let (ticks, taken, echoes, plain) = (count(), count(), count(), count());
     let subscriptions = [
         system.subscribe(move |tick: &Tick, context: &mut Context<'_>| {
-            ticks.fetch_add(1, Ordering::Relaxed);
-            linger(tick.number);
-            if warmth.load(Ordering::Relaxed) != 0 {
-                plant.act();
-            }
+            ticks();
+            plant.act();
             if tick.number.is_multiple_of(4) {
                 let echo = Echo {
                     number: tick.number,
                 };
-                context
-                    .publish(echo)
-                    .map_err(PublishError::into_event)
-                    .expect("room");
+                context.publish(echo).expect("room");
             }
         }),
         system
             .subscription("taken")
             .by_value(move |event: Taken, _: &mut Context<'_>| {
-                taken.fetch_add(1, Ordering::Relaxed);
-                linger(event.number);
+                black_box(event.number);
+                taken();
             }),
         system.subscribe(move |echo: &Echo, _: &mut Context<'_>| {
-            echoes.fetch_add(1, Ordering::Relaxed);
-            linger(echo.number);
+            black_box(echo.number);
+            echoes();
         }),
+        system.subscribe(move |_: &Plain, _: &mut Context<'_>| plain()),
     ];
     for subscription in subscriptions {
         subscription.expect("the engine is open");
     }
     let mut publisher = system.publisher();
     let handle = system.handle();
-    let mut polled_count = 0;
-    record_long_times(&mut publisher, &mut poller);
-    for number in 1..=WARM_COUNT + WATCHED_COUNT {
-        is_warm.store(u64::from(number > WARM_COUNT), Ordering::Relaxed);
-        let class = Class::ALL[number as usize % 4];
-        publisher.set_class(class);
+    let mut poller = system.poller("default").expect("the pool is polled");
+    let mut polled = 0;
+    for number in 0..COUNT {
+        publisher.set_class(Class::ALL[number as usize % 4]);
         let tick = Tick { number };
-        if number <= WARM_COUNT {
-            // The same, unwatched: the functions above are the only ones that are marked.
-            publisher.publish(tick).expect("room");
-            publisher.publish(Taken { number }).expect("room");
-            handle.try_publish(tick).expect("room");
-            while let Polled::Events(1..) = poller.poll(1) {}
-            continue;
-        }
-        publish(&mut publisher, tick).expect("room");
-        publish(&mut publisher, Taken { number }).expect("room");
-        try_publish(&mut publisher, tick).expect("room");
-        try_publish_shared(&handle, tick).expect("room");
-        while let Polled::Events(events @ 1..) = poll(&mut poller) {
-            polled_count += events;
-        }
+        publisher.publish(tick).expect("room");
+        publisher.try_publish(tick).expect("room");
+        publisher.publish(Taken { number }).expect("room");
+        let plain = Plain {
+            number,
+            is_careless: plant == Plant::Key,
+        };
+        publisher.publish(plain).expect("room");
+        handle.publish(tick).expect("room");
+        let plain = Plain {
+            number,
+            is_careless: plant == Plant::SharedKey,
+        };
+        handle.try_publish(plain).expect("room");
+        let batch = (0..number % 200).map(|number| Plain {
+            number,
+            is_careless: plant == Plant::BatchKey,
+        });
+        publisher.publish_batch(batch).expect("room");
+        publisher.publish(Unheard { number }).expect("ignored");
+        polled += poll_all(&mut poller);
     }
-    // A full lane says so, and waits for nothing.
-    publisher.set_class(Class::Low);
-    let mut tick = Tick { number: 2 };
+    // A full lane and a full inbox say so, and wait for nothing.
+    publisher.set_class(Class::Normal);
     let mut refused = 0;
-    for _ in 0..2 * LANE {
-        tick.number += 1;
-        refused += usize::from(try_publish(&mut publisher, tick).is_err());
+    for number in 0..2 * LANE as u64 {
+        refused += u64::from(publisher.try_publish(Tick { number }).is_err());
+        refused += u64::from(handle.try_publish(Tick { number }).is_err());
     }
-    assert_eq!(refused, LANE, "a full lane refuses");
+    assert_eq!(refused, 2 * LANE as u64, "what is full refuses");
+    polled += poll_all(&mut poller);
+    let calls = handled.load(Ordering::Relaxed);
+    assert_eq!(polled, calls, "each event has one subscription");
     println!(
-        "polled: {polled_count} events were published and polled, {refused} refused, {} calls, nothing blocks",
-        handled.load(Ordering::Relaxed)
+        "polled: {polled} events were published, polled and handled, {refused} refused, nothing blocks"
     );
-    drop(poller);
 }
 
-/// One thread publishes for workers that spin; with the planted fault they sleep, and are woken.
-fn spinning(plant: Plant) {
-    let wait = if plant == Plant::Wake {
-        Wait::Adaptive
-    } else {
-        Wait::Yield
-    };
+/// Handlers publish more than there is room for, in each way that they have, and their worker spills.
+fn spilled() {
     let system = EventSystem::builder()
-        .workers(2)
-        .wait(wait)
-        .lane_capacity(LANE)
+        .pool(Pool::new("default").polled())
+        .pool(Pool::new("slow").polled())
+        .lane_capacity(4)
+        .inbox_capacity(4)
         .build()
         .expect("settings in range");
     let handled = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&handled);
-    let subscription = system.subscribe(move |_: &Tick, _: &mut Context<'_>| {
-        counted.fetch_add(1, Ordering::Relaxed);
-    });
-    subscription.expect("the engine is open");
+    let seen = Arc::clone(&handled);
+    let handle = system.handle();
+    let subscriptions = [
+        system
+            .subscription("flood")
+            .factory(move |_| {
+                Ok::<_, Failure>(Flood {
+                    publisher: handle.publisher(),
+                    handle: handle.clone(),
+                })
+            })
+            .on::<Tick>()
+            .register(),
+        system
+            .subscription("slow")
+            .pool("slow")
+            .handler(move |_: &Echo, _: &mut Context<'_>| {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }),
+    ];
+    for subscription in subscriptions {
+        subscription.expect("the engine is open");
+    }
     let mut publisher = system.publisher();
-    let mut admitted = 0;
-    for number in 0..WARM_COUNT {
-        publisher.publish(Tick { number }).expect("open");
-        admitted += 1;
+    let mut pollers = ["default", "slow"].map(|pool| system.poller(pool).expect("it is polled"));
+    for number in 0..COUNT / 100 {
+        publisher.publish(Tick { number }).expect("room");
+        // In turn, as the one has to move on what the other makes room for.
+        while pollers.iter_mut().map(poll_all).sum::<u64>() > 0 {}
     }
-    for number in 0..WATCHED_COUNT {
-        if plant == Plant::Wake {
-            std::thread::sleep(Duration::from_micros(500));
+    let handled = handled.load(Ordering::Relaxed);
+    assert_eq!(handled, 3 * 16 * (COUNT / 100), "all came through");
+    println!("spilled: {handled} events were handled, nothing blocks");
+}
+
+/// Publishes more than there is room for.
+struct Flood {
+    publisher: Publisher,
+    handle: Handle,
+}
+
+impl Handler<Tick> for Flood {
+    fn handle(&mut self, tick: &Tick, context: &mut Context<'_>) -> Outcome {
+        for number in 0..16 {
+            let echo = || Echo {
+                number: tick.number + number,
+            };
+            let ways = [
+                self.publisher.publish(echo()).is_ok(),
+                context.publish(echo()).is_ok(),
+                self.handle.publish(echo()).is_ok(),
+            ];
+            assert_eq!(ways, [true; 3], "what has no room is spilled");
         }
-        // With `publish` a full lane is waited for, which is what was asked for then.
-        admitted += u64::from(try_publish(&mut publisher, Tick { number }).is_ok());
+        Outcome::Handled
     }
+}
+
+/// Until nobody has anything to do, so that the next event wakes a worker.
+fn until_parked(system: &EventSystem) {
+    let is_awake = |state| state != WorkerState::Parked;
+    while system
+        .report()
+        .workers
+        .iter()
+        .any(|worker| is_awake(worker.state))
+    {
+        std::thread::yield_now();
+    }
+}
+
+/// One thread publishes for workers, who spin, or sleep and are woken; it waits where a lane is full.
+fn worked(wait: Wait, plant: Plant) {
+    let system = EventSystem::builder()
+        .workers(2)
+        .pool(Pool::new("any").workers(2).unordered())
+        .wait(wait)
+        .lane_capacity(LANE)
+        .inbox_capacity(LANE)
+        .build()
+        .expect("settings in range");
+    let handled = Arc::new(AtomicU64::new(0));
+    let (ticks, echoes) = (Arc::clone(&handled), Arc::clone(&handled));
+    let lock = Arc::new(Mutex::new(()));
+    let taken = Arc::clone(&lock);
+    let subscriptions = [
+        system.subscribe(move |_: &Tick, _: &mut Context<'_>| {
+            if plant == Plant::Lock {
+                drop(black_box(taken.lock()));
+            }
+            ticks.fetch_add(1, Ordering::Relaxed);
+        }),
+        system
+            .subscription("any")
+            .pool("any")
+            .handler(move |_: &Echo, _: &mut Context<'_>| {
+                echoes.fetch_add(1, Ordering::Relaxed);
+            }),
+    ];
+    for subscription in subscriptions {
+        subscription.expect("the engine is open");
+    }
+    let mut publisher = system.publisher();
+    let held = (plant == Plant::Lock).then(|| lock.lock());
+    let mut admitted = 0;
+    for number in 0..COUNT {
+        publisher.publish(Tick { number }).expect("open");
+        publisher.publish(Echo { number }).expect("open");
+        system.publish(Tick { number }).expect("open");
+        admitted += 3;
+        admitted += u64::from(system.try_publish(Tick { number }).is_ok());
+        if wait == Wait::Adaptive && held.is_none() && number % (COUNT / 16) == 0 {
+            until_parked(&system);
+        }
+    }
+    drop(held);
     drop(publisher);
-    let report = system.shutdown(Duration::from_secs(60)).expect("outside");
+    let report = system.shutdown(LONG).expect("outside");
     assert_eq!(report.completed, admitted, "all are handled");
-    println!("spinning: {admitted} events were published, nothing blocks");
+    assert_eq!(handled.load(Ordering::Relaxed), admitted);
+    println!("{wait:?}: {admitted} events were published and handled, nothing blocks");
 }

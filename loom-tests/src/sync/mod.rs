@@ -20,6 +20,8 @@ mod mutex;
 mod once;
 mod park;
 mod queue;
+#[path = "../../../src/sync/realtime.rs"]
+pub(crate) mod realtime;
 mod sites;
 mod watched;
 mod weakness;
