@@ -53,7 +53,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Seat {
     #[default]
     Empty,
-    Taken(Poller),
+    Taken(Box<Poller>),
     /// Its poller is in the middle of a turn.
     AtWork,
 }
@@ -77,7 +77,7 @@ pub(crate) fn forget_seats() {
 /// The poller that sits at a place, taken away.
 pub(crate) fn unman(place: usize) -> Option<Poller> {
     SEATS.with_borrow_mut(|seats| match std::mem::take(&mut seats[place]) {
-        Seat::Taken(poller) => Some(poller),
+        Seat::Taken(poller) => Some(*poller),
         other => {
             seats[place] = other;
             None
@@ -91,7 +91,7 @@ pub(crate) fn unman_all() {
 }
 
 pub(crate) fn seat(place: usize, poller: Poller) {
-    SEATS.with_borrow_mut(|seats| seats[place] = Seat::Taken(poller));
+    SEATS.with_borrow_mut(|seats| seats[place] = Seat::Taken(Box::new(poller)));
 }
 
 pub(crate) fn is_empty(place: usize) -> bool {
