@@ -9,18 +9,19 @@ use std::sync::Arc;
 /// Kinds of events; the last one does not fit a slot.
 pub(crate) const KINDS: u8 = 5;
 
-/// An event: a number in the ledger, and `N` words of weight.
+/// An event: a number in the ledger, and `N` words of weight. It owns nothing, so that dropping it twice, which is what
+/// the ledger is to find, does no more harm than that.
 pub(crate) struct Job<const K: u8, const N: usize> {
     pub(crate) serial: u32,
-    ledger: Arc<Ledger>,
+    run: u64,
     _weight: [u64; N],
 }
 
 impl<const K: u8, const N: usize> Job<K, N> {
-    pub(crate) fn new(serial: u32, ledger: &Arc<Ledger>) -> Self {
+    pub(crate) fn new(serial: u32, ledger: &Ledger) -> Self {
         Self {
             serial,
-            ledger: Arc::clone(ledger),
+            run: ledger.run,
             _weight: [0; N],
         }
     }
@@ -30,13 +31,14 @@ impl<const K: u8, const N: usize> Event for Job<K, N> {
     const NAME: &'static str = ["sim.a", "sim.b", "sim.c", "sim.d", "sim.e"][K as usize];
 
     fn key(&self) -> Key<'_> {
-        self.ledger.key(self.serial).map_or(Key::None, Key::U64)
+        let key = Ledger::of(self.run).and_then(|ledger| ledger.key(self.serial));
+        key.map_or(Key::None, Key::U64)
     }
 }
 
 impl<const K: u8, const N: usize> Drop for Job<K, N> {
     fn drop(&mut self) {
-        if self.ledger.dropped(self.serial) {
+        if Ledger::of(self.run).is_some_and(|ledger| ledger.dropped(self.serial)) {
             panic!("the drop of {} is a trap", self.serial);
         }
     }

@@ -8,7 +8,8 @@ use crate::seen::{Seen, Thing};
 use ringbolt::Class;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What is known of an event before it is published.
 #[derive(Debug, Clone)]
@@ -130,18 +131,41 @@ pub(crate) struct Ledger {
     /// Checked only where every event that is taken is also called for (PD3).
     starvation_limit: Option<usize>,
     lane_capacity: usize,
+    /// The number that events know it by.
+    pub(crate) run: u64,
 }
 
+/// The ledgers of the runs that go on, in the order of their numbers.
+static LEDGERS: RwLock<Vec<Arc<Ledger>>> = RwLock::new(Vec::new());
+
 impl Ledger {
-    pub(crate) fn new(pools: usize, lane_capacity: usize, limit: Option<usize>) -> Self {
-        Self {
+    pub(crate) fn new(pools: usize, lane_capacity: usize, limit: Option<usize>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut ledgers = LEDGERS.write().unwrap_or_else(PoisonError::into_inner);
+        let ledger = Arc::new(Self {
+            run: NEXT.fetch_add(1, Ordering::Relaxed),
             books: Mutex::new(Books {
                 waiting: vec![Waiting::default(); pools],
                 ..Books::default()
             }),
             starvation_limit: limit,
             lane_capacity,
-        }
+        });
+        ledgers.push(Arc::clone(&ledger));
+        ledger
+    }
+
+    /// The ledger of a run that goes on.
+    pub(crate) fn of(run: u64) -> Option<Arc<Self>> {
+        let ledgers = LEDGERS.read().unwrap_or_else(PoisonError::into_inner);
+        let place = ledgers.binary_search_by_key(&run, |ledger| ledger.run);
+        place.ok().map(|place| Arc::clone(&ledgers[place]))
+    }
+
+    /// The run is over.
+    pub(crate) fn close(&self) {
+        let mut ledgers = LEDGERS.write().unwrap_or_else(PoisonError::into_inner);
+        ledgers.retain(|ledger| ledger.run != self.run);
     }
 
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {

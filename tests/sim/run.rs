@@ -48,18 +48,24 @@ pub(crate) fn run(script: &Script, is_verbose: bool) -> Result<Shown, String> {
     let ledger = Arc::clone(&run.world.ledger);
     let result = catch_unwind(AssertUnwindSafe(|| run.go(&script.actions)))
         .unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
-    match result {
+    let result = match result {
         Ok(shown) => {
             drop(run);
             ledger.check_gone().map(|()| shown)
         }
         Err(text) => {
-            // It may hang where it stands: what is left of it is left alone.
-            std::mem::forget(run);
-            forget_seats();
+            if script.setup.plant.is_some() {
+                run.give_up();
+            } else {
+                // The engine may hang where it stands: what is left of it is left alone.
+                std::mem::forget(run);
+                forget_seats();
+            }
             Err(text)
         }
-    }
+    };
+    ledger.close();
+    result
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -74,7 +80,7 @@ impl Run {
         setup.pools = setup.pools.max(1);
         let (clock, hand) = Clock::manual();
         let limit = setup.is_calm.then_some(setup.starvation_limit.max(6));
-        let ledger = Arc::new(Ledger::new(setup.pools, setup.lane_capacity, limit));
+        let ledger = Ledger::new(setup.pools, setup.lane_capacity, limit);
         let mut builder = EventSystem::builder()
             .pool(Pool::new("default").polled())
             .clock(clock)
@@ -145,6 +151,17 @@ impl Run {
             steps: 0,
             withdrawn: 0,
         }
+    }
+
+    /// Lets go of everything in the middle of a run, of an engine that is well.
+    fn give_up(mut self) {
+        self.world.ledger.stop(false);
+        unman_all();
+        lock(&self.world.handle).take();
+        for publisher in &self.world.publishers {
+            lock(publisher).take();
+        }
+        self.system = None;
     }
 
     fn go(&mut self, actions: &[Action]) -> Result<Shown, String> {
