@@ -16,9 +16,9 @@ test *ARGS:
 model *ARGS:
     cargo test -p loom-tests {{ARGS}}
 
-# The whole engine as a function of a seed; a seed that failed again: RINGBOLT_SIM_SEED=N just sim
-sim *ARGS:
-    cargo test --test sim {{ARGS}}
+# The whole engine as a function of a seed, so many seeds, and its steps a minute; a seed that failed again: RINGBOLT_SIM_SEED=N just sim
+sim SEEDS="30000" *ARGS:
+    RINGBOLT_SIM_SEEDS={{SEEDS}} RINGBOLT_SIM_STOPPED=20 cargo test --profile checks --test sim -- --nocapture {{ARGS}}
 
 # Lives of the engine under ThreadSanitizer, and a planted race
 tsan:

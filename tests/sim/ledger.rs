@@ -3,11 +3,13 @@
 //! A panic in a handler is contained by the engine, so nothing in here asserts: what is wrong is noted, and the run
 //! fails at its next look.
 
-use crate::random::Random;
+use crate::action::{Doing, End, mix};
+use crate::seen::{Seen, Thing};
 use ringbolt::Class;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What is known of an event before it is published.
 #[derive(Debug, Clone)]
@@ -17,11 +19,14 @@ pub(crate) struct Plan {
     pub(crate) class: Class,
     /// Whoever promises order: a publisher, a worker's context, the handle.
     pub(crate) publisher: u32,
-    /// How many generations of children it may have.
-    pub(crate) hops: u8,
     pub(crate) traps_key: bool,
     pub(crate) traps_drop: bool,
+    /// What its handlers do.
+    pub(crate) doings: Arc<[Doing]>,
 }
+
+/// The event and the pool that a handler runs for.
+pub(crate) type Cause = Option<(u32, usize)>;
 
 /// What became of a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) plan: Plan,
+    /// Whose handler published it.
+    pub(crate) cause: Cause,
     pub(crate) fate: Fate,
     pub(crate) drops: u32,
     /// Subscriptions that were there when it was published, and their pools.
@@ -59,19 +66,6 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
 }
 
-/// How a handler's call is going to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Handled,
-    Skipped,
-    Failed,
-    /// Fails with an error whose drop panics.
-    FailedBadly,
-    Panics,
-    /// Panics with a value whose drop panics.
-    PanicsBadly,
-}
-
 /// One subscription.
 #[derive(Debug)]
 pub(crate) struct Sub {
@@ -80,9 +74,20 @@ pub(crate) struct Sub {
     pub(crate) by_value: bool,
     pub(crate) is_live: bool,
     pub(crate) tally: Tally,
+    /// Dropping a state of its own panics.
+    pub(crate) traps_state: bool,
     /// States of its own that exist.
     pub(crate) states: i64,
     last: HashMap<(u32, u64, Class), u32>,
+}
+
+/// What a run has come to at some point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Everything that was called, in order.
+    pub(crate) digest: u64,
+    pub(crate) events: usize,
+    pub(crate) calls: u64,
 }
 
 /// What a pool has waiting, by class, and how many others were taken meanwhile.
@@ -98,9 +103,25 @@ pub(crate) struct Books {
     pub(crate) subs: Vec<Sub>,
     waiting: Vec<Waiting>,
     pub(crate) violations: Vec<String>,
+    /// Failures and stops that observers were told of.
     pub(crate) observed: u64,
+    pub(crate) stops_told: u64,
+    /// The failure that comes next makes its observer panic.
+    pub(crate) traps_observer: bool,
+    pub(crate) is_stopping: bool,
+    /// The engine was stopped at work, with time to drain.
+    pub(crate) is_gentle: bool,
+    pub(crate) before_stop: Option<Mark>,
+    pub(crate) seen: Seen,
+    /// What handlers did to the engine.
+    pub(crate) done_inside: u64,
+    /// Subscriptions that went since anybody had a turn.
+    gone_in_a_row: u64,
+    /// Of each publisher's events, class by class and pool by pool, those that were admitted and live.
+    alive: HashMap<(u32, Class, usize), usize>,
     /// A hash of everything that was called, in its order.
-    pub(crate) digest: u64,
+    digest: u64,
+    calls: u64,
 }
 
 /// The books, shared by events, handlers and the run.
@@ -109,17 +130,42 @@ pub(crate) struct Ledger {
     books: Mutex<Books>,
     /// Checked only where every event that is taken is also called for (PD3).
     starvation_limit: Option<usize>,
+    lane_capacity: usize,
+    /// The number that events know it by.
+    pub(crate) run: u64,
 }
 
+/// The ledgers of the runs that go on, in the order of their numbers.
+static LEDGERS: RwLock<Vec<Arc<Ledger>>> = RwLock::new(Vec::new());
+
 impl Ledger {
-    pub(crate) fn new(pools: usize, starvation_limit: Option<usize>) -> Self {
-        Self {
+    pub(crate) fn new(pools: usize, lane_capacity: usize, limit: Option<usize>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut ledgers = LEDGERS.write().unwrap_or_else(PoisonError::into_inner);
+        let ledger = Arc::new(Self {
+            run: NEXT.fetch_add(1, Ordering::Relaxed),
             books: Mutex::new(Books {
                 waiting: vec![Waiting::default(); pools],
                 ..Books::default()
             }),
-            starvation_limit,
-        }
+            starvation_limit: limit,
+            lane_capacity,
+        });
+        ledgers.push(Arc::clone(&ledger));
+        ledger
+    }
+
+    /// The ledger of a run that goes on.
+    pub(crate) fn of(run: u64) -> Option<Arc<Self>> {
+        let ledgers = LEDGERS.read().unwrap_or_else(PoisonError::into_inner);
+        let place = ledgers.binary_search_by_key(&run, |ledger| ledger.run);
+        place.ok().map(|place| Arc::clone(&ledgers[place]))
+    }
+
+    /// The run is over.
+    pub(crate) fn close(&self) {
+        let mut ledgers = LEDGERS.write().unwrap_or_else(PoisonError::into_inner);
+        ledgers.retain(|ledger| ledger.run != self.run);
     }
 
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
@@ -130,8 +176,38 @@ impl Ledger {
         self.books().violations.push(text.to_string());
     }
 
+    pub(crate) fn note(&self, thing: Thing) {
+        self.books().seen.note(thing);
+    }
+
+    /// A stop is about to begin.
+    pub(crate) fn stop(&self, is_gentle: bool) {
+        let mut books = self.books();
+        books.before_stop = Some(books.mark());
+        books.is_stopping = true;
+        books.is_gentle = is_gentle;
+    }
+
+    /// A subscription was withdrawn; whether it was there until now.
+    pub(crate) fn gone(&self, sub: usize) -> bool {
+        let mut books = self.books();
+        let was_live = std::mem::take(&mut books.subs[sub].is_live);
+        if was_live {
+            books.gone_in_a_row += 1;
+            if books.gone_in_a_row == 4 {
+                books.seen.note(Thing::Storm);
+            }
+        }
+        was_live
+    }
+
+    /// A worker has its turn.
+    pub(crate) fn turn(&self) {
+        self.books().gone_in_a_row = 0;
+    }
+
     /// Enters an event that is about to be published; its number.
-    pub(crate) fn make(&self, plan: Plan) -> u32 {
+    pub(crate) fn make(&self, plan: Plan, cause: Cause) -> u32 {
         let mut books = self.books();
         let expects: Vec<usize> = (0..books.subs.len())
             .filter(|&sub| books.subs[sub].is_live && books.subs[sub].kinds.contains(&plan.kind))
@@ -139,8 +215,12 @@ impl Ledger {
         let mut pools: Vec<usize> = expects.iter().map(|&sub| books.subs[sub].pool).collect();
         pools.sort_unstable();
         pools.dedup();
+        if cause.is_some() {
+            books.done_inside += 1;
+        }
         books.records.push(Record {
             plan,
+            cause,
             fate: Fate::Made,
             drops: 0,
             expects,
@@ -154,9 +234,13 @@ impl Ledger {
     /// The key of an event; it may be one that panics.
     pub(crate) fn key(&self, serial: u32) -> Option<u64> {
         let (key, traps) = {
-            let books = self.books();
+            let mut books = self.books();
             let plan = &books.records[serial as usize].plan;
-            (plan.key, plan.traps_key)
+            let (key, traps) = (plan.key, plan.traps_key);
+            if traps {
+                books.seen.note(Thing::KeyPanic);
+            }
+            (key, traps)
         };
         assert!(!traps, "the key of {serial} is a trap");
         key
@@ -170,12 +254,36 @@ impl Ledger {
     /// Notes a drop; whether it is a trap.
     pub(crate) fn dropped(&self, serial: u32) -> bool {
         let mut books = self.books();
-        let record = &mut books.records[serial as usize];
+        let Books {
+            records,
+            seen,
+            alive,
+            violations,
+            is_stopping,
+            ..
+        } = &mut *books;
+        let record = &mut records[serial as usize];
         record.drops += 1;
-        let (drops, traps) = (record.drops, record.plan.traps_drop);
-        if drops > 1 {
-            let text = format!("PD1: event {serial} was dropped {drops} times");
-            books.violations.push(text);
+        if record.drops > 1 {
+            violations.push(format!(
+                "PD1: event {serial} was dropped {} times",
+                record.drops
+            ));
+        }
+        if record.fate == Fate::Admitted
+            && let Some(count) = alive.get_mut(&record.stream())
+        {
+            *count = count.saturating_sub(1);
+        }
+        let traps = record.plan.traps_drop && !std::thread::panicking();
+        if traps {
+            seen.note(if record.fate != Fate::Admitted {
+                Thing::PayloadDropPublish
+            } else if record.called.is_empty() && *is_stopping {
+                Thing::PayloadDropStop
+            } else {
+                Thing::PayloadDrop
+            });
         }
         traps
     }
@@ -184,23 +292,47 @@ impl Ledger {
     pub(crate) fn settle(&self, serial: u32, fate: Fate) {
         let mut books = self.books();
         let Books {
-            records, waiting, ..
+            records,
+            waiting,
+            alive,
+            seen,
+            is_stopping,
+            ..
         } = &mut *books;
         let record = &mut records[serial as usize];
         record.fate = fate;
-        if fate == Fate::Admitted {
-            let class = record.plan.class as usize;
-            for &pool in &record.pools {
-                let waiting = &mut waiting[pool];
-                if waiting.count[class] == 0 {
-                    waiting.since[class] = 0;
-                }
-                waiting.count[class] += 1;
+        if fate != Fate::Admitted {
+            return;
+        }
+        let class = record.plan.class as usize;
+        for &pool in &record.pools {
+            let waiting = &mut waiting[pool];
+            if waiting.count[class] == 0 {
+                waiting.since[class] = 0;
+            }
+            waiting.count[class] += 1;
+        }
+        let before = alive.entry(record.stream()).or_default();
+        if let Some((_, pool)) = record.cause {
+            // A worker's events for itself have a queue of their own.
+            let leaves = record.pools.iter().any(|&other| other != pool);
+            if leaves && self.lane_capacity == 1 && *before > 0 {
+                seen.note(Thing::SlotSpilled);
+            }
+            if *is_stopping {
+                seen.note(Thing::PublishedStopping);
             }
         }
+        *before += 1;
     }
 
-    pub(crate) fn add_sub(&self, pool: usize, kinds: Vec<u8>, by_value: bool) -> usize {
+    pub(crate) fn add_sub(
+        &self,
+        pool: usize,
+        kinds: Vec<u8>,
+        by_value: bool,
+        traps_state: bool,
+    ) -> usize {
         let mut books = self.books();
         books.subs.push(Sub {
             pool,
@@ -208,6 +340,7 @@ impl Ledger {
             by_value,
             is_live: false,
             tally: Tally::default(),
+            traps_state,
             states: 0,
             last: HashMap::new(),
         });
@@ -219,6 +352,13 @@ impl Ledger {
         let mut books = self.books();
         let books = &mut *books;
         let mut wrong = Vec::new();
+        let comes_back = books.comes_back(serial, books.subs[sub].pool);
+        if comes_back {
+            books.seen.note(Thing::Cycle);
+            if self.lane_capacity == 1 {
+                books.seen.note(Thing::SlotCycle);
+            }
+        }
         let record = &mut books.records[serial as usize];
         let subscription = &mut books.subs[sub];
         let plan = record.plan.clone();
@@ -251,7 +391,8 @@ impl Ledger {
             record.taken_by.push(pool);
             wrong.extend(books.waiting[pool].take(class, self.starvation_limit));
         }
-        books.digest = Random::of(books.digest, (sub as u64) << 32 | u64::from(serial)).next();
+        books.calls += 1;
+        books.digest = mix(books.digest, (sub as u64) << 32 | u64::from(serial));
         for text in wrong {
             let text = format!("{text} (subscription {sub} called with {serial}, {plan:?})");
             books.violations.push(text);
@@ -259,14 +400,50 @@ impl Ledger {
         plan
     }
 
-    pub(crate) fn ended(&self, sub: usize, end: End) {
+    pub(crate) fn ended(&self, sub: usize, end: End, traps_observer: bool) {
         let mut books = self.books();
+        books.traps_observer = traps_observer;
+        if matches!(end, End::Panics | End::PanicsBadly) {
+            books.seen.note(Thing::HandlerPanic);
+        }
         let tally = &mut books.subs[sub].tally;
         match end {
             End::Handled => tally.handled += 1,
             End::Skipped => tally.skipped += 1,
             _ => tally.failed += 1,
         }
+    }
+}
+
+impl Record {
+    /// Where it waits: its publisher's lane to its first pool.
+    fn stream(&self) -> (u32, Class, usize) {
+        let pool = self.pools.first().copied().unwrap_or_default();
+        (self.plan.publisher, self.plan.class, pool)
+    }
+}
+
+impl Books {
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            digest: self.digest,
+            events: self.records.len(),
+            calls: self.calls,
+        }
+    }
+
+    /// Whether this pool is back at what one of its own handlers began, with another pool in between.
+    fn comes_back(&self, serial: u32, pool: usize) -> bool {
+        let mut was_away = false;
+        let mut cause = self.records[serial as usize].cause;
+        while let Some((parent, at)) = cause {
+            if at == pool && was_away {
+                return true;
+            }
+            was_away |= at != pool;
+            cause = self.records[parent as usize].cause;
+        }
+        false
     }
 }
 

@@ -1,227 +1,316 @@
-//! One run: a seed's engine, its steps, its end, and the last look at the books.
+//! One run: a list of actions, done to an engine.
 
-use crate::ledger::{Fate, Ledger, Tally};
-use crate::random::Random;
-use crate::world::{POLLERS, Setup, World, lock, poll, subscribe};
-use ringbolt::metrics::DeliveryCounts;
-use ringbolt::{
-    Clock, Ended, EventSystem, Handle, Polled, Poller, Pool, ShutdownReport, ShutdownTicket, Stamps,
+use crate::action::{Action, Plant, Script, Setup, Stop};
+use crate::handling::subscribe;
+use crate::ledger::{Fate, Ledger, Mark};
+use crate::publishing::no_handler;
+use crate::seen::{Seen, Thing};
+use crate::world::{
+    WATCH, World, forget_seats, is_empty, lock, patience, pool_name, seat, set_seats, unman,
+    unman_all,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
+use ringbolt::metrics::{DeliveryCounts, Report};
+use ringbolt::{Clock, EventSystem, Handle, Polled, Pool, Stamps};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// No stop takes this long unless it hangs.
-const LONG: Duration = Duration::from_secs(60);
 /// Publishers that exist at a time.
 const PUBLISHERS: usize = 3;
-/// Rounds of polling after which an engine that gets nothing new has to be quiet.
-const QUIET_ROUNDS_MAX: usize = 20_000;
-
-/// How a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// Polled until quiet, then stopped.
-    Drained,
-    /// Stopped in the middle, with time to drain.
-    Stopped,
-    /// Stopped in the middle, at once.
-    Cut,
-    /// The pollers go first: what waits is abandoned.
-    Unmanned,
-    /// The system is dropped, before or after its pollers.
-    Dropped { pollers_first: bool },
-}
 
 /// What a run shows to the outside.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// Everything that was called before the end began, in order.
-    pub(crate) digest: u64,
+    /// When the stop began.
+    pub(crate) before_stop: Mark,
+    /// At the end, unless the stop was one whose ways are another thread's (`World::begin_stop`).
+    pub(crate) after_stop: Option<Mark>,
+    pub(crate) seen: Seen,
+    /// What was done to the engine: actions of the list that found something to act on, and what handlers did.
+    pub(crate) steps: u64,
+    pub(crate) steps_inside: u64,
     pub(crate) events: usize,
     pub(crate) calls: u64,
 }
 
-struct Run {
-    random: Random,
-    world: Arc<World>,
-    system: Option<EventSystem>,
-    handle: Handle,
+pub(crate) struct Run {
+    pub(crate) world: Arc<World>,
+    pub(crate) system: Option<EventSystem>,
+    pub(crate) handle: Handle,
     last: DeliveryCounts,
+    steps: u64,
+    withdrawn: u32,
 }
 
-/// Runs a seed; what is wrong, if anything is.
-pub(crate) fn run(seed: u64, is_verbose: bool) -> Result<Shown, String> {
-    let mut random = Random::new(seed);
-    let setup = Setup::draw(&mut random);
-    let mut run = Run::new(seed, setup, random, is_verbose);
+/// Runs a list of actions; what is wrong, if anything is.
+pub(crate) fn run(script: &Script, is_verbose: bool) -> Result<Shown, String> {
+    let mut run = Run::new(&script.setup, is_verbose);
     let ledger = Arc::clone(&run.world.ledger);
-    let result = match run.go() {
+    let result = catch_unwind(AssertUnwindSafe(|| run.go(&script.actions)))
+        .unwrap_or_else(|panic| Err(format!("a panic: {}", text_of(&*panic))));
+    let result = match result {
         Ok(shown) => {
             drop(run);
-            check_gone(&ledger).map(|()| shown)
+            ledger.check_gone().map(|()| shown)
         }
         Err(text) => {
-            // It may hang where it stands: what is left of it is left alone.
-            std::mem::forget(run);
-            std::mem::forget(POLLERS.take());
+            if script.setup.plant.is_some() {
+                run.give_up();
+            } else {
+                // The engine may hang where it stands: what is left of it is left alone.
+                std::mem::forget(run);
+                forget_seats();
+            }
             Err(text)
         }
     };
-    result.map_err(|text| format!("{text}\n(replay: RINGBOLT_SIM_SEED={seed})"))
+    ledger.close();
+    result
 }
 
-fn has_poller(pool: usize) -> bool {
-    POLLERS.with_borrow(|pollers| pollers[pool].is_some())
-}
-
-fn take_poller(pool: usize) -> Option<Poller> {
-    POLLERS.with_borrow_mut(|pollers| pollers[pool].take())
-}
-
-fn drop_pollers(pools: usize) {
-    (0..pools).for_each(|pool| drop(take_poller(pool)));
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("of something that is no text")
 }
 
 impl Run {
-    fn new(seed: u64, setup: Setup, random: Random, is_verbose: bool) -> Self {
+    fn new(setup: &Setup, is_verbose: bool) -> Self {
+        let mut setup = setup.clone();
+        setup.pools = setup.pools.max(1);
         let (clock, hand) = Clock::manual();
-        let limit = setup.is_calm.then_some(setup.starvation_limit);
-        let ledger = Arc::new(Ledger::new(setup.pools, limit));
+        let limit = setup.is_calm.then_some(setup.starvation_limit.max(6));
+        let ledger = Ledger::new(setup.pools, setup.lane_capacity, limit);
         let mut builder = EventSystem::builder()
             .pool(Pool::new("default").polled())
             .clock(clock)
-            .lane_capacity(setup.lane_capacity)
-            .inbox_capacity(setup.inbox_capacity)
-            .spill_max(setup.spill_max)
-            .batch_max(setup.batch_max)
-            .starvation_limit(setup.starvation_limit)
-            .no_handler(setup.no_handler);
-        for pool in 0..setup.pools {
-            builder = builder.pool(Pool::new(format!("p{pool}")).polled());
+            .lane_capacity(setup.lane_capacity.max(1))
+            .inbox_capacity(setup.inbox_capacity.max(1))
+            .spill_max(setup.spill_max.max(1))
+            .batch_max(setup.batch_max.max(1))
+            .starvation_limit(setup.starvation_limit.max(6))
+            .no_handler(no_handler(setup.no_handler_is_error));
+        for place in 0..=setup.pools {
+            builder = builder.pool(Pool::new(pool_name(&setup, place)).polled());
         }
-        for &class in &setup.lossy {
-            builder = builder.lossy(class);
+        for class in ringbolt::Class::ALL {
+            if crate::world::is_lossy(&setup, class) {
+                builder = builder.lossy(class);
+            }
         }
         if setup.stamps_each {
             builder = builder.stamps(Stamps::Each);
         }
-        let (books, traps) = (Arc::clone(&ledger), setup.traps);
+        let books = Arc::clone(&ledger);
         let builder = builder.on_error(move |_| {
+            let traps = {
+                let mut books = books.books();
+                books.observed += 1;
+                let traps = std::mem::take(&mut books.traps_observer);
+                if traps {
+                    books.seen.note(Thing::ObserverPanic);
+                }
+                traps
+            };
+            assert!(!traps, "an observer that panics");
+        });
+        let (books, traps) = (Arc::clone(&ledger), setup.traps_stopped);
+        let builder = builder.on_stopped(move |_| {
             let mut books = books.books();
-            books.observed += 1;
-            let number = books.observed;
+            books.stops_told += 1;
+            if traps {
+                books.seen.note(Thing::StoppedPanic);
+            }
             drop(books);
-            assert!(
-                !Random::of(seed, number).percent(traps),
-                "an observer that panics"
-            );
+            assert!(!traps, "an observer of the stop that panics");
         });
         let system = builder.build().expect("the settings are in range");
         let handle = system.handle();
         let world = Arc::new(World {
-            seed,
             ledger,
             hand,
             handle: Mutex::new(Some(system.handle())),
             publishers: (0..PUBLISHERS).map(|_| Mutex::new(None)).collect(),
-            next_publisher: AtomicU64::new(0),
+            next_publisher: 0.into(),
             subs: Mutex::default(),
             receipts: Mutex::default(),
-            is_stopping: false.into(),
+            ticket: Mutex::default(),
             is_verbose,
-            setup: setup.clone(),
+            setup,
         });
-        world.say(|| format!("seed {seed}: {setup:?}"));
-        POLLERS.set((0..setup.pools).map(|_| None).collect());
+        set_seats(world.setup.pools + 1);
+        if let Ok(poller) = handle.poller(WATCH) {
+            seat(world.setup.pools, poller);
+        }
+        (0..PUBLISHERS).for_each(|place| world.renew_publisher(place));
         Self {
-            random,
             world,
             handle,
             system: Some(system),
             last: DeliveryCounts::default(),
+            steps: 0,
+            withdrawn: 0,
         }
     }
 
-    fn go(&mut self) -> Result<Shown, String> {
-        for pool in 0..self.world.setup.pools {
-            if self.world.setup.is_calm || self.random.percent(80) {
-                self.man(pool)?;
-            }
+    /// Lets go of everything in the middle of a run, of an engine that is well.
+    fn give_up(mut self) {
+        self.world.ledger.stop(false);
+        unman_all();
+        lock(&self.world.handle).take();
+        for publisher in &self.world.publishers {
+            lock(publisher).take();
         }
-        for _ in 0..self.random.between(1, 6) {
-            subscribe(&self.world, &mut self.random);
+        self.system = None;
+    }
+
+    fn go(&mut self, actions: &[Action]) -> Result<Shown, String> {
+        self.world.say(|| format!("{:?}", self.world.setup));
+        if self.world.setup.is_calm {
+            self.world.man_all();
         }
-        for step in 0..self.world.setup.steps {
-            self.world.say(|| format!("step {step}"));
-            self.step()?;
+        for (index, action) in actions.iter().enumerate() {
+            self.world.say(|| format!("action {index}: {action:?}"));
+            self.act(action)?;
             self.look()?;
         }
-        let ending = match self.random.below(6) {
-            0 | 1 => Ending::Drained,
-            2 => Ending::Stopped,
-            3 => Ending::Cut,
-            4 => Ending::Unmanned,
-            _ => Ending::Dropped {
-                pollers_first: self.random.percent(50),
-            },
-        };
-        self.world.say(|| format!("ends {ending:?}"));
-        if ending == Ending::Drained {
-            self.drain()?;
-            self.check_quiet()?;
-            self.world.publish_into_room(&mut self.random);
-            self.drain()?;
-            self.check_quiet()?;
-        }
-        let shown = {
-            let books = self.world.ledger.books();
-            Shown {
-                digest: books.digest,
-                events: books.records.len(),
-                calls: books.records.iter().map(|r| r.called.len() as u64).sum(),
-            }
-        };
-        let report = self.end(ending)?;
-        self.look()?;
-        self.check_end(ending, &report)?;
-        Ok(shown)
-    }
-
-    /// Fails with the first things that are wrong, if any is.
-    fn look(&self) -> Result<(), String> {
+        self.finish()?;
         let books = self.world.ledger.books();
-        if books.violations.is_empty() {
-            return Ok(());
-        }
-        let shown: Vec<&str> = books
-            .violations
-            .iter()
-            .take(5)
-            .map(String::as_str)
-            .collect();
-        Err(format!(
-            "{} violations; the first:\n{}",
-            books.violations.len(),
-            shown.join("\n")
-        ))
+        let end = books.mark();
+        Ok(Shown {
+            before_stop: books.before_stop.unwrap_or(end),
+            after_stop: (!books.is_gentle).then_some(end),
+            seen: books.seen,
+            steps: self.steps,
+            steps_inside: books.done_inside,
+            events: end.events,
+            calls: end.calls,
+        })
     }
 
-    fn man(&mut self, pool: usize) -> Result<(), String> {
-        self.world.say(|| format!("  poller of {pool} comes"));
-        let poller = self
-            .handle
-            .poller(&format!("p{pool}"))
-            .map_err(|error| format!("poller: {error}"))?;
-        POLLERS.with_borrow_mut(|pollers| pollers[pool] = Some(poller));
+    fn act(&mut self, action: &Action) -> Result<(), String> {
+        let world = &self.world;
+        let place_of = |pool: &u8| usize::from(*pool) % world.setup.pools;
+        let is_calm = world.setup.is_calm;
+        let is_stopping = world.is_stopping();
+        let is_done = match action {
+            Action::Publish(item) => world.publish(item, None, None),
+            Action::Batch(batch) => world.publish_batch(batch),
+            Action::Poll { pool, batches } => {
+                let pool = place_of(pool);
+                let is_manned = !is_empty(pool);
+                self.poll(pool, usize::from((*batches).max(1)))?;
+                is_manned
+            }
+            Action::Subscribe(wanted) => {
+                subscribe(world, wanted);
+                true
+            }
+            Action::Withdraw(place) if !is_calm => {
+                let is_gone = world.withdraw(*place, false);
+                self.withdrawn += u32::from(is_gone);
+                is_gone
+            }
+            Action::Man(pool) if !is_calm && !is_stopping => {
+                let was_empty = is_empty(place_of(pool));
+                world.man(place_of(pool));
+                was_empty
+            }
+            // An engine that is given time to drain needs its pollers, and gets none when one has gone.
+            Action::Unman(pool) if !is_calm && !is_stopping => {
+                let poller = unman(place_of(pool));
+                world.say(|| format!("  poller of {} goes", place_of(pool)));
+                poller.is_some()
+            }
+            Action::Renew(place) => {
+                world.renew_publisher(usize::from(*place) % PUBLISHERS);
+                true
+            }
+            Action::Advance(ns) => {
+                let is_broken = world.setup.plant == Some(Plant::Breaks) && self.withdrawn >= 2;
+                assert!(!is_broken, "a run that breaks");
+                world.hand.advance(Duration::from_nanos(u64::from(*ns)));
+                true
+            }
+            // A stop abandons what waits on a thread of its own.
+            Action::Count if !is_stopping => {
+                self.check_counts()?;
+                true
+            }
+            Action::Report if !is_stopping => {
+                self.check_live()?;
+                true
+            }
+            Action::Stop(stop) if !is_stopping => {
+                self.stop(*stop)?;
+                true
+            }
+            _ => false,
+        };
+        self.steps += u64::from(is_done);
         Ok(())
     }
 
-    fn poll(&self, pool: usize, batches: usize) -> Result<Polled, String> {
-        self.world.say(|| format!("  poll {pool}"));
-        let polled = poll(pool, batches);
+    /// Stops the engine, or begins to.
+    pub(crate) fn stop(&mut self, stop: Stop) -> Result<(), String> {
+        let waits = {
+            let books = self.world.ledger.books();
+            let mut records = books.records.iter();
+            records.any(|record| record.fate == Fate::Admitted && record.drops == 0)
+        };
+        let mut seen = Seen::default();
+        seen.add(Thing::StopWaiting, u64::from(waits));
+        seen.note(match stop {
+            Stop::Gently => Thing::StopGently,
+            Stop::AtOnce => Thing::StopAtOnce,
+            Stop::Unmanned => Thing::StopUnmanned,
+            Stop::Dropped => Thing::StopDropped,
+            Stop::DroppedUnmanned => Thing::StopDroppedUnmanned,
+        });
+        self.world.ledger.books().seen.merge(&seen);
+        match stop {
+            Stop::Gently | Stop::AtOnce => self.world.begin_stop(stop),
+            Stop::Unmanned => {
+                self.world.ledger.stop(false);
+                unman_all();
+                self.handle
+                    .shutdown(patience())
+                    .map_err(|error| format!("DR2: {error}"))?;
+            }
+            Stop::Dropped => {
+                self.world.ledger.stop(false);
+                self.system = None;
+                unman_all();
+                // Another thread's work, as this one had pollers.
+                self.handle
+                    .shutdown(patience())
+                    .map_err(|error| format!("DR2: {error}"))?;
+            }
+            Stop::DroppedUnmanned => {
+                self.world.ledger.stop(false);
+                unman_all();
+                self.system = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails with the first things that are wrong, if any is.
+    pub(crate) fn look(&self) -> Result<(), String> {
+        let books = self.world.ledger.books();
+        match books.violations.len() {
+            0 => Ok(()),
+            count => Err(format!(
+                "{} ({count} in all)",
+                books.violations[..count.min(4)].join("\n")
+            )),
+        }
+    }
+
+    pub(crate) fn poll(&self, pool: usize, batches: usize) -> Result<Polled, String> {
+        let polled = self.world.poll(pool, batches);
         if let Polled::Events(taken) = polled
-            && taken > batches * self.world.setup.batch_max
+            && taken > batches * self.world.setup.batch_max.max(1)
         {
             return Err(format!(
                 "PD3: {taken} events in {batches} batches of at most {}",
@@ -231,61 +320,22 @@ impl Run {
         Ok(polled)
     }
 
-    fn step(&mut self) -> Result<(), String> {
-        let pool = self.random.below(self.world.setup.pools);
-        let is_calm = self.world.setup.is_calm;
-        match self.random.below(100) {
-            0..40 => {
-                for _ in 0..self.random.between(1, 6) {
-                    self.world.publish_one(&mut self.random);
-                }
-            }
-            40..45 => self.world.publish_many(&mut self.random),
-            45..82 => {
-                let batches = self.random.between(1, 3);
-                self.poll(pool, batches)?;
-            }
-            82..85 => subscribe(&self.world, &mut self.random),
-            85..88 if !is_calm => self.world.withdraw(&mut self.random, false),
-            88..91 if !is_calm => match take_poller(pool) {
-                Some(poller) => {
-                    self.world.say(|| format!("  poller of {pool} goes"));
-                    drop(poller);
-                }
-                None => self.man(pool)?,
-            },
-            91..95 => {
-                let place = self.random.below(PUBLISHERS);
-                let id = self.world.next_publisher.fetch_add(1, Ordering::Relaxed) as u32;
-                let mut publisher = self.handle.publisher();
-                publisher.set_admission(ringbolt::Admission::Fail);
-                *lock(&self.world.publishers[place]) = Some((id, publisher));
-            }
-            95..98 => self.check_counts()?,
-            98 if self.random.percent(20) => self.check_live()?,
-            _ => self.world.hand.advance(Duration::from_micros(7)),
-        }
-        Ok(())
-    }
-
     /// Every subscription's counts balance between polls, when nothing is in a handler (PD8).
     fn check_counts(&self) -> Result<(), String> {
         let subscriptions = lock(&self.world.subs);
-        let counts = subscriptions
-            .iter()
-            .flatten()
-            .map(|one| (one.id(), one.counts()));
-        for (id, counts) in counts {
+        for one in subscriptions.iter().flatten() {
+            let counts = one.counts();
             if counts.ended() != counts.admitted {
-                return Err(format!("PD8: subscription {id}: {counts:?}"));
+                return Err(format!("PD8: subscription {}: {counts:?}", one.id()));
             }
         }
         Ok(())
     }
 
     /// A report in the middle, which is dear: it balances and never runs backwards (OB1, PD8).
-    fn check_live(&mut self) -> Result<(), String> {
-        let now = self.handle.report().totals;
+    pub(crate) fn check_live(&mut self) -> Result<Report, String> {
+        let report = self.handle.report();
+        let now = report.totals;
         let last = self.last;
         let runs_on = [
             (last.admitted, now.admitted),
@@ -305,259 +355,6 @@ impl Run {
             return Err(format!("PD8: {now:?}"));
         }
         self.last = now;
-        Ok(())
-    }
-
-    /// Mans every pool and polls until nothing comes any more.
-    fn drain(&mut self) -> Result<(), String> {
-        for pool in 0..self.world.setup.pools {
-            if !has_poller(pool) {
-                self.man(pool)?;
-            }
-        }
-        let mut idle_rounds = 0;
-        for _ in 0..QUIET_ROUNDS_MAX {
-            let mut taken = 0;
-            for pool in 0..self.world.setup.pools {
-                if let Polled::Events(now) = self.poll(pool, 4)? {
-                    taken += now;
-                }
-            }
-            idle_rounds = if taken == 0 { idle_rounds + 1 } else { 0 };
-            if idle_rounds == 4 {
-                return self.look();
-            }
-        }
-        Err("PD5: it does not become quiet".to_owned())
-    }
-
-    /// Everything that was admitted has been handled.
-    fn check_quiet(&mut self) -> Result<(), String> {
-        self.check_live()?;
-        let report = self.handle.report();
-        if let Some(lane) = report.lanes.iter().find(|lane| lane.depth != 0) {
-            return Err(format!("PD8: quiet, and {lane:?}"));
-        }
-        let books = self.world.ledger.books();
-        for (serial, record) in books.records.iter().enumerate() {
-            if record.drops != 1 {
-                return Err(format!("PD8: quiet, and {serial} is kept: {record:?}"));
-            }
-            if record.fate != Fate::Admitted {
-                continue;
-            }
-            for &sub in &record.expects {
-                let subscription = &books.subs[sub];
-                // A value that another pool shares cannot be moved out, which is a failed delivery.
-                let may_miss = subscription.by_value && record.pools.len() > 1;
-                if subscription.is_live && !record.called.contains(&sub) && !may_miss {
-                    return Err(format!(
-                        "PD1: {sub} was not called with {serial}: {record:?}"
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the engine.
-    fn end(&mut self, ending: Ending) -> Result<Arc<ShutdownReport>, String> {
-        if ending == Ending::Stopped {
-            // What a worker spills for a pool without a poller would keep the engine busy until the deadline.
-            for pool in 0..self.world.setup.pools {
-                if !has_poller(pool) {
-                    self.man(pool)?;
-                }
-            }
-        }
-        self.world.is_stopping.store(true, Ordering::SeqCst);
-        let ticket = match ending {
-            Ending::Drained | Ending::Stopped => Some(self.handle.begin_shutdown(LONG)),
-            Ending::Cut => Some(self.handle.begin_shutdown(Duration::ZERO)),
-            Ending::Unmanned => {
-                drop_pollers(self.world.setup.pools);
-                None
-            }
-            Ending::Dropped { pollers_first } => {
-                if pollers_first {
-                    drop_pollers(self.world.setup.pools);
-                }
-                self.system = None;
-                drop_pollers(self.world.setup.pools);
-                None
-            }
-        };
-        if let Some(ticket) = ticket {
-            self.poll_to_the_end(&ticket)?;
-        }
-        // Once more, or for the first time; and nobody comes in any more.
-        let report = self
-            .handle
-            .shutdown(LONG)
-            .map_err(|error| format!("DR2: {error}"))?;
-        for _ in 0..5 {
-            self.world.publish_one(&mut self.random);
-        }
         Ok(report)
-    }
-
-    fn poll_to_the_end(&mut self, ticket: &ShutdownTicket) -> Result<(), String> {
-        // The stop is another thread's work, so it is bounded by time and not by turns.
-        let began = Clock::real();
-        let start = began.raw();
-        while began.delta_ns(start, began.raw()) < LONG.as_nanos() as u64 {
-            let mut taken = 0;
-            for pool in 0..self.world.setup.pools {
-                if let Polled::Events(now) = self.poll(pool, 2)? {
-                    taken += now;
-                }
-            }
-            self.world.publish_one(&mut self.random);
-            if ticket.peek().is_some() {
-                drop_pollers(self.world.setup.pools);
-                return Ok(());
-            }
-            if taken == 0 {
-                // The stop is another thread's work: give it the processor.
-                POLLERS.with_borrow_mut(|pollers| match pollers.iter_mut().flatten().next() {
-                    Some(poller) => poller.wait(Duration::from_millis(1)),
-                    None => std::thread::yield_now(),
-                });
-            }
-        }
-        Err("DR1: the stop does not come to its end".to_owned())
-    }
-
-    /// Drops everything, and then: every value was dropped once, every delivery has ended, and all
-    /// sums agree (PD1, PD6, PD8).
-    fn check_end(&mut self, ending: Ending, stop: &ShutdownReport) -> Result<(), String> {
-        let report = self.handle.report();
-        let counts: Vec<Option<DeliveryCounts>> = lock(&self.world.subs)
-            .iter()
-            .map(|subscription| subscription.as_ref().map(|s| s.counts()))
-            .collect();
-        lock(&self.world.handle).take();
-        for publisher in &self.world.publishers {
-            lock(publisher).take();
-        }
-        self.system = None;
-        let receipts = std::mem::take(&mut *lock(&self.world.receipts));
-        self.look()?;
-        let books = self.world.ledger.books();
-
-        let mut totals = DeliveryCounts::default();
-        for (sub, counts) in counts.iter().enumerate() {
-            let (Some(counts), subscription) = (counts, &books.subs[sub]) else {
-                continue;
-            };
-            totals.add(counts);
-            let told = subscription.tally;
-            let mut counted = Tally {
-                handled: counts.handled,
-                failed: counts.failed,
-                skipped: counts.skipped,
-            };
-            if subscription.by_value {
-                // Deliveries that fail before the handler is called.
-                counted.failed = counted.failed.min(told.failed);
-            }
-            if counts.ended() != counts.admitted || counted != told {
-                return Err(format!("PD8: {sub}: {counts:?}, its handler says {told:?}"));
-            }
-        }
-        if report.totals != totals
-            || stop.completed != totals.handled
-            || stop.failed != totals.failed
-        {
-            return Err(format!(
-                "PD8: {totals:?}, reported {:?}, {stop:?}",
-                report.totals
-            ));
-        }
-        if books.observed != totals.failed {
-            return Err(format!(
-                "the observer was told of {} failures of {}",
-                books.observed, totals.failed
-            ));
-        }
-
-        let admitted = || books.records.iter().filter(|r| r.fate == Fate::Admitted);
-        for (sub, counts) in counts.iter().enumerate() {
-            let (Some(counts), subscription) = (counts, &books.subs[sub]) else {
-                continue;
-            };
-            let due = admitted()
-                .filter(|record| record.expects.contains(&sub))
-                .count() as u64;
-            // It may see what was published before it was there and still waits in its pool.
-            let due_max = admitted()
-                .filter(|record| subscription.kinds.contains(&record.plan.kind))
-                .filter(|record| record.pools.contains(&subscription.pool))
-                .count() as u64;
-            if subscription.is_live && !(due..=due_max).contains(&counts.admitted) {
-                return Err(format!(
-                    "PD8: {due} to {due_max} events were for {sub}, and {counts:?}"
-                ));
-            }
-        }
-        let shares: usize = admitted().map(|record| record.pools.len()).sum();
-        let taken: u64 = report.workers.iter().map(|worker| worker.taken).sum();
-        if taken + stop.abandoned_events != shares as u64 {
-            return Err(format!(
-                "PD8: {shares} shares of events were admitted, {taken} taken, {} abandoned",
-                stop.abandoned_events
-            ));
-        }
-        let fates = |fate| books.records.iter().filter(|r| r.fate == fate).count() as u64;
-        if (report.published, report.dropped) != (fates(Fate::Admitted), fates(Fate::Lost)) {
-            return Err(format!(
-                "PD11: {} admitted and {} lost, reported {} and {}",
-                fates(Fate::Admitted),
-                fates(Fate::Lost),
-                report.published,
-                report.dropped
-            ));
-        }
-        if matches!(ending, Ending::Drained | Ending::Stopped)
-            && (stop.abandoned_events != 0 || !stop.in_time)
-        {
-            return Err(format!("DR1: there was time enough: {stop:?}"));
-        }
-
-        for (serial, receipt) in receipts {
-            let (ends, is_complete) = receipt.peek();
-            let record = &books.records[serial as usize];
-            let called = ends
-                .iter()
-                .filter(|(_, end)| matches!(end, Ended::Handled | Ended::Failed | Ended::Skipped))
-                .count();
-            let by_value = record.expects.iter().any(|&sub| books.subs[sub].by_value);
-            if !is_complete || (called != record.called.len() && !by_value) {
-                return Err(format!(
-                    "PD1: the receipt of {serial} says {ends:?} (complete: {is_complete}): {record:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// After everything of a run is gone: every value was dropped exactly once, and so was every state.
-fn check_gone(ledger: &Ledger) -> Result<(), String> {
-    let books = ledger.books();
-    if let Some((serial, record)) = books
-        .records
-        .iter()
-        .enumerate()
-        .find(|(_, record)| record.drops != 1)
-    {
-        return Err(format!("{serial} was not dropped once: {record:?}"));
-    }
-    match books.subs.iter().position(|sub| sub.states != 0) {
-        Some(sub) => Err(format!(
-            "PD7: states of {sub} that stay: {:?}",
-            books.subs[sub]
-        )),
-        None => Ok(()),
     }
 }
