@@ -74,7 +74,9 @@ fn histogram_record(criterion: &mut Criterion) {
         bencher.iter(|| {
             for number in 0..VALUES {
                 let wait_ns = time_ns(number);
-                recorder.class(Class::Normal).record(wait_ns, wait_ns + 50, 1);
+                recorder
+                    .class(Class::Normal)
+                    .record(wait_ns, wait_ns + 50, 1);
                 if number % GROUP == GROUP - 1 {
                     recorder.handler(3, wait_ns / 8, GROUP);
                 }

@@ -14,7 +14,7 @@ mod room;
 mod tests;
 mod wake;
 
-pub(crate) use ends::{Flow, LaneRx, LaneTx, lane};
+pub(crate) use ends::{Done, Flow, LaneRx, LaneTx, lane};
 pub(crate) use gate::{Busy, Gate, GateState};
 pub(crate) use inbox::Inbox;
 pub(crate) use port::{CLASS_COUNT, Port};

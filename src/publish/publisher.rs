@@ -12,7 +12,7 @@ use super::{
     Admission, BatchError, Options, PublishError, Receipt, current, is_worker_thread, may_publish,
     polls_any,
 };
-use crate::event::{Class, Event, EventType, Head, SequenceLease, Slot, is_sampled};
+use crate::event::{Class, Event, EventType, SequenceLease, Slot, is_sampled};
 use crate::lane::{CLASS_COUNT, LaneTx, lane};
 use crate::route::{Attached, Control, Fabric, POOL_COUNT_MAX, PublisherState, WorkerPort, pick};
 use crate::sync::{Arc, Barrier, Mutex, MutexGuard, clock, realtime, spin_loop, thread};
@@ -330,15 +330,11 @@ impl Publisher {
             self.state.busy.leave();
             return Err(event);
         }
-        let head = Head {
-            key_hash: hash,
-            stamp,
-            sequence: self.lease.next(),
-            ..Head::default()
-        };
+        let head = (hash, stamp, self.lease.next());
+        let mut event = Some(event);
         let pushed = lane
             .tx
-            .push_with(|slot| Slot::write(slot, event_type, class, true, head, event));
+            .push_with(|slot| Slot::write_plain(slot, event_type, class, &head, &mut event));
         assert!(pushed, "the room was there and nobody else pushes (L1)");
         self.state.note_published(1);
         self.state.busy.leave();
@@ -495,15 +491,11 @@ impl Publisher {
                 stopped_at = Some(event);
                 break;
             }
-            let head = Head {
-                key_hash: hash,
-                stamp,
-                sequence: self.lease.next(),
-                ..Head::default()
-            };
+            let head = (hash, stamp, self.lease.next());
+            let mut event = Some(event);
             let filled = lane
                 .tx
-                .fill_with(|slot| Slot::write(slot, event_type, class, true, head, event));
+                .fill_with(|slot| Slot::write_plain(slot, event_type, class, &head, &mut event));
             assert!(filled, "the room was there and nobody else pushes (L1)");
             touched |= 1 << offset;
             done += 1;

@@ -61,6 +61,14 @@ pub(crate) struct Desk {
     interrupted: Option<Box<dyn Any + Send>>,
 }
 
+/// What became of one event.
+pub(super) struct Handled {
+    /// The stamp of the group's end, if a group ended with it.
+    pub(super) ended: Option<u64>,
+    /// Nothing is left in the slot that a drop would do anything about.
+    pub(super) is_clean: bool,
+}
+
 /// Events that share their stamps.
 struct Group {
     stamps_each: bool,
@@ -149,49 +157,51 @@ impl Desk {
     }
 
     /// As [`handle`](Self::handle), with a guard of its own.
-    pub(crate) fn handle_guarded(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+    pub(crate) fn handle_guarded(&mut self, slot: &mut Slot, is_last: bool) -> Handled {
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.handle(slot, is_last))) {
-                Ok(ended) => return ended,
+                Ok(handled) => return handled,
                 Err(panic) => self.interrupt(panic),
             }
         }
     }
 
-    /// Handles one event; the stamp of the group's end, if a group ended with it. Unwinds if a handler
-    /// panics; see [`interrupt`](Self::interrupt).
+    /// Handles one event. Unwinds if a handler panics; see [`interrupt`](Self::interrupt).
     #[inline(always)]
-    pub(crate) fn handle(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+    pub(crate) fn handle(&mut self, slot: &mut Slot, is_last: bool) -> Handled {
         if self.group.is_sampled {
             return self.handle_sampled(slot, is_last);
         }
-        self.dispatch(slot, is_last);
+        let is_clean = self.dispatch(slot, is_last);
         let group = &mut self.group;
         group.published[group.count] = slot.head().stamp;
         group.count += 1;
-        if group.count >= group.size {
+        let ended = if group.count >= group.size {
             Some(self.end_group())
         } else {
             None
-        }
+        };
+        Handled { ended, is_clean }
     }
 
     /// Only an event that was picked is timed, from a stamp of its own on both sides of it.
     #[inline(always)]
-    fn handle_sampled(&mut self, slot: &mut Slot, is_last: bool) -> Option<u64> {
+    fn handle_sampled(&mut self, slot: &mut Slot, is_last: bool) -> Handled {
         let is_picked = is_sampled(slot.head().sequence);
         if is_picked {
             self.drop_group();
             self.group.start = self.caller.clock.raw();
         }
         self.group.published[0] = slot.head().stamp;
-        self.dispatch(slot, is_last);
+        let is_clean = self.dispatch(slot, is_last);
         self.group.untimed += 1;
-        if !is_picked {
-            return None;
-        }
-        self.group.count = 1;
-        Some(self.end_group())
+        let ended = if is_picked {
+            self.group.count = 1;
+            Some(self.end_group())
+        } else {
+            None
+        };
+        Handled { ended, is_clean }
     }
 
     /// Forgets calls that were not timed.
@@ -208,20 +218,20 @@ impl Desk {
     }
 
     #[inline(always)]
-    fn dispatch(&mut self, slot: &mut Slot, is_last: bool) {
+    fn dispatch(&mut self, slot: &mut Slot, is_last: bool) -> bool {
         if self.interrupted.is_some() {
-            self.resume(slot, is_last);
+            self.resume(slot, is_last)
         } else {
-            self.call_from(slot, is_last, 0);
+            self.call_from(slot, is_last, 0)
         }
     }
 
     /// Ends the call that panicked, and goes on behind it.
     #[cold]
     #[inline(never)]
-    fn resume(&mut self, slot: &mut Slot, is_last: bool) {
+    fn resume(&mut self, slot: &mut Slot, is_last: bool) -> bool {
         let Some(panic) = self.interrupted.take() else {
-            return;
+            unreachable!("an event is taken up again because of a panic");
         };
         let number = self.calling;
         let place = (slot.type_index(), number as u32);
@@ -230,12 +240,13 @@ impl Desk {
         let (head, _) = slot.split();
         let around = (&self.caller, &self.observer);
         Self::end_otherwise(sub, head, place.0, around, Err(panic));
-        self.call_from(slot, is_last, number + 1);
+        self.call_from(slot, is_last, number + 1)
     }
 
-    /// Calls the handlers of an event's type from this one on, and drops what is left of the event.
+    /// Calls the handlers of an event's type from this one on, and drops what is left of the value;
+    /// whether there was nothing to drop in the whole slot.
     #[inline(always)]
-    fn call_from(&mut self, slot: &mut Slot, is_last: bool, first: usize) {
+    fn call_from(&mut self, slot: &mut Slot, is_last: bool, first: usize) -> bool {
         let type_index = slot.type_index();
         let is_keyed = slot.is_keyed();
         let Self {
@@ -280,7 +291,11 @@ impl Desk {
             }
         }
         caller.out.clear_cause();
-        payload.discard_contained(is_trivial);
+        if is_trivial && payload.is_in_place() && head.extras.is_none() {
+            return true;
+        }
+        payload.discard_contained();
+        false
     }
 
     /// Every ending but that of an ordinary event that was handled.
@@ -429,7 +444,7 @@ pub(crate) fn abandon(
         settle(head, sub.id, Ended::Abandoned);
     }
     shared.abandoned.lock().add(id_of(head, clock));
-    payload.discard_contained(false);
+    payload.discard_contained();
 }
 
 /// Tells whoever waits for the event's outcome that its deliveries are known here.

@@ -10,7 +10,7 @@ use super::phase::Phase;
 use super::shared::{LaneEntry, WorkerShared};
 use crate::event::{Class, Slot};
 use crate::handler::{Caller, SubscriptionShared};
-use crate::lane::{CLASS_COUNT, Flow, LaneRx};
+use crate::lane::{CLASS_COUNT, Done, Flow, LaneRx};
 use crate::outcome::Failure;
 use crate::publish::{OnThread, WorkerOut};
 use crate::route::{Attached, Control, Fabric, WorkerPort};
@@ -541,8 +541,11 @@ impl Worker {
             taken += 1;
             let ends_here = is_ending;
             let is_last = ends_here || taken == limit || is_empty();
-            let ended = self.desk.handle_guarded(&mut slot, is_last);
-            is_ending = ends_here || batch.is_over(start, ended);
+            let handled = self.desk.handle_guarded(&mut slot, is_last);
+            if handled.is_clean {
+                std::mem::forget(slot);
+            }
+            is_ending = ends_here || batch.is_over(start, handled.ended);
             if ends_here {
                 break;
             }
@@ -696,9 +699,12 @@ fn take_chunk(
     let mut is_ending = false;
     rx.take(limit, barrier, |slot, is_last| {
         let ends_here = is_ending;
-        let ended = desk.handle(slot, is_last || ends_here);
-        is_ending = ends_here || batch.is_over(start, ended);
-        if ends_here { Flow::Stop } else { Flow::Next }
+        let handled = desk.handle(slot, is_last || ends_here);
+        is_ending = ends_here || batch.is_over(start, handled.ended);
+        Done {
+            flow: if ends_here { Flow::Stop } else { Flow::Next },
+            is_clean: handled.is_clean,
+        }
     });
     is_ending
 }
