@@ -147,8 +147,8 @@ impl<T> fmt::Debug for LaneTx<T> {
 pub(crate) enum Flow {
     /// On to the next slot.
     Next,
-    /// This slot is done with, the rest of the chunk stays in the lane.
-    Stop,
+    /// The next slot is the last of the chunk, which is told so; the rest stays in the lane.
+    OneMore,
 }
 
 /// What handling a slot answers.
@@ -199,7 +199,7 @@ impl<T> LaneRx<T> {
         if count == 0 {
             return 0;
         }
-        let end = first + count;
+        let mut end = first + count;
         let chunk = Chunk(self);
         let LaneRx {
             places,
@@ -229,7 +229,10 @@ impl<T> LaneRx<T> {
                 }
                 flow
             });
-            if flow == Flow::Stop || position == end {
+            if flow == Flow::OneMore {
+                end = end.min(position + 1);
+            }
+            if position == end {
                 break;
             }
         }

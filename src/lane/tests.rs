@@ -19,7 +19,7 @@ enum Step {
     Push,
     /// So many slots, shown together.
     Fill(usize),
-    /// Up to `limit` slots, stopping behind the `stop`th.
+    /// Up to `limit` slots, stopping one behind the `stop`th.
     Take { limit: usize, stop: usize },
 }
 
@@ -79,13 +79,14 @@ proptest! {
                 }
                 Step::Take { limit, stop } => {
                     let mut seen = Vec::new();
-                    let wanted = limit.min(queue.len());
+                    // The first has to be seen before anything can be said about the next.
+                    let wanted = limit.min(queue.len()).min(stop + 1);
                     let taken = rx.take(limit, Barrier::Fence, |slot, is_last| {
                         seen.push(slot.0);
                         assert_eq!(is_last, seen.len() == wanted);
-                        if seen.len() == stop { Flow::Stop } else { Flow::Next }
+                        if seen.len() == stop { Flow::OneMore } else { Flow::Next }
                     });
-                    prop_assert_eq!(taken, wanted.min(stop));
+                    prop_assert_eq!(taken, wanted);
                     let expected: Vec<u32> = queue.drain(..taken).collect();
                     prop_assert_eq!(&seen, &expected);
                     for value in seen {

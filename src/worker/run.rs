@@ -698,11 +698,15 @@ fn take_chunk(
 ) -> bool {
     let mut is_ending = false;
     rx.take(limit, barrier, |slot, is_last| {
-        let ends_here = is_ending;
-        let handled = desk.handle(slot, is_last || ends_here);
-        is_ending = ends_here || batch.is_over(start, handled.ended);
+        let handled = desk.handle(slot, is_last);
+        let flow = if batch.is_over(start, handled.ended) {
+            is_ending = true;
+            Flow::OneMore
+        } else {
+            Flow::Next
+        };
         Done {
-            flow: if ends_here { Flow::Stop } else { Flow::Next },
+            flow,
             is_clean: handled.is_clean,
         }
     });

@@ -213,7 +213,7 @@ impl Drop for Counted {
     }
 }
 
-/// Two values are pushed, the worker takes one and stops, and both ends go.
+/// Two values are pushed, the worker takes one, and both ends go.
 fn two_values_and_one_taken(handle: impl Fn(&mut Counted)) {
     DROPS.set(0);
     let (mut tx, mut rx) = new_lane::<Counted>(2);
@@ -222,9 +222,9 @@ fn two_values_and_one_taken(handle: impl Fn(&mut Counted)) {
             assert!(tx.push_with(|slot| slot.write(Counted)), "there is room");
         }
     });
-    while rx.take(8, BARRIER, |slot, _| {
+    while rx.take(1, BARRIER, |slot, _| {
         handle(slot);
-        Flow::Stop
+        Flow::Next
     }) == 0
     {
         thread::yield_now();
