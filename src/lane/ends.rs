@@ -255,6 +255,12 @@ impl<T> LaneRx<T> {
         self.stats.tail.load(Ordering::Relaxed) != self.head
     }
 
+    /// Asks for the first slot, so that its lines are on their way while the worker gets ready.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        prefetch_slot(self.places.address(self.head), 0);
+    }
+
     /// Whether the sending end is gone. To be read *before* the last look for emptiness: what was
     /// pushed before the sender went is then found by that look (L8).
     pub(crate) fn is_abandoned(&self) -> bool {

@@ -428,6 +428,7 @@ impl Worker {
             if !lane.rx.has_waiting() {
                 continue;
             }
+            lane.rx.prefetch();
             let start = open(&mut self.desk, class);
             let first = lane.rx.position();
             loop {
