@@ -415,11 +415,13 @@ impl Worker {
         }
         let is_spilling = self.desk.caller.out.is_spilling();
         let batch = Batch::new(&self.port, class, self.batch_ticks);
-        let first = self.turn % count;
+        // No division for the one lane that most workers have, nor in the loop.
+        let mut index = if count == 1 { 0 } else { self.turn % count };
         let mut taken = 0;
         let mut is_ending = false;
-        for step in 0..count {
-            let lane = &mut lanes[(first + step) % count];
+        for _ in 0..count {
+            let lane = &mut lanes[index];
+            index = if index + 1 == count { 0 } else { index + 1 };
             // PD5: a worker that spills takes nothing new from outside, but must take what another
             // spill waits for, or two workers could wait for each other.
             if is_spilling && !lane.from_worker && !lane.rx.stats().is_wanted() {
