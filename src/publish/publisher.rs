@@ -428,20 +428,18 @@ impl Publisher {
     ) -> Result<usize, BatchError<E, I>> {
         let mut published = 0;
         loop {
-            // Pulled, and asked for their keys, outside the bracket: both are the user's code.
-            let group: SmallVec<[(E, Option<u64>); BATCH_GROUP]> = events
-                .by_ref()
-                .take(BATCH_GROUP)
-                .map(|event| {
-                    let key = event.key().hash();
-                    (event, key)
-                })
-                .collect();
+            // Pulled, and asked for their keys, outside the bracket: both are the user's code. Filled and
+            // drained where it lies: moving the buffer would take longer than publishing a few events.
+            let mut group: SmallVec<[(E, Option<u64>); BATCH_GROUP]> = SmallVec::new();
+            for event in events.by_ref().take(BATCH_GROUP) {
+                let key = event.key().hash();
+                group.push((event, key));
+            }
             if group.is_empty() {
                 return Ok(published);
             }
             let stamp = self.fabric.clock.raw();
-            let mut pulled = group.into_iter();
+            let mut pulled = group.drain(..);
             loop {
                 let (done, stopped_at) = self.put_group(&mut pulled, stamp);
                 published += done;
