@@ -230,7 +230,7 @@ impl<T> LaneRx<T> {
                 flow
             });
             if flow == Flow::OneMore {
-                end = end.min(position + 1);
+                end = one_more(position, end);
             }
             if position == end {
                 break;
@@ -271,6 +271,13 @@ impl<T> LaneRx<T> {
     pub(crate) fn stats(&self) -> &Arc<LaneStats> {
         &self.stats
     }
+}
+
+/// The end of a chunk that is to end behind the next slot. Out of line, or it is worked out for every slot.
+#[cold]
+#[inline(never)]
+fn one_more(position: u64, end: u64) -> u64 {
+    end.min(position + 1)
 }
 
 /// Gives back the places that were emptied, also when handling unwinds.

@@ -738,7 +738,13 @@ impl<'a> Batch<'a> {
         if self.is_critical {
             return self.port.has_control();
         }
-        self.port.is_urgent() || ended.is_some_and(|ended| ended.saturating_sub(start) > self.ticks)
+        self.port.is_urgent() || ended.is_some_and(|ended| self.is_late(start, ended))
+    }
+
+    /// Out of line, or it is worked out for every event.
+    #[inline(never)]
+    fn is_late(&self, start: u64, ended: u64) -> bool {
+        ended.saturating_sub(start) > self.ticks
     }
 }
 
