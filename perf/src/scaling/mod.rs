@@ -213,7 +213,7 @@ pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
         legend: if types::COUNT >= MANY_TYPES {
             "threads: half publish, half work, nobody is pinned"
         } else {
-            "threads: half publish, half work, nobody is pinned\n10,000 types: only with `--features many-types`, as they take long to compile"
+            "threads: half publish, half work, nobody is pinned\n10,000 types: only with `--profile many-types --features many-types`, as they take long to compile"
         },
         measures,
         rows,
