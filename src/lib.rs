@@ -17,7 +17,7 @@ mod worker;
 pub use error::Error;
 pub use event::{AsKey, Class, Event, EventId, Key, Metadata};
 pub use handler::{Context, Handler, WorkerId};
-pub use outcome::{Ended, Failure, FailureKind, IntoOutcome, Outcome};
+pub use outcome::{Advice, Ended, Failure, FailureKind, IntoOutcome, Outcome};
 pub use publish::{Admission, BatchError, Deliveries, Options, PublishError, Publisher, Receipt};
 #[cfg(feature = "macros")]
 pub use ringbolt_macros::Event;

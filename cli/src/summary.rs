@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What became of the events. Figures are deliveries: `admitted` is the sum of `handled`, `failed`,
-/// `skipped`, `withdrawn` and `abandoned`; `dropped` was never admitted.
+/// `dead_lettered`, `skipped`, `withdrawn` and `abandoned`; `dropped` was never admitted.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
     pub(crate) admitted: u64,
     pub(crate) handled: u64,
     pub(crate) failed: u64,
+    pub(crate) dead_lettered: u64,
     pub(crate) skipped: u64,
     pub(crate) withdrawn: u64,
     pub(crate) abandoned: u64,
@@ -75,6 +76,7 @@ impl Summary {
             admitted: totals.admitted,
             handled: totals.handled,
             failed: totals.failed,
+            dead_lettered: totals.dead_lettered,
             skipped: totals.skipped,
             withdrawn: totals.withdrawn,
             abandoned: totals.abandoned,

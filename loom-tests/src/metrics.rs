@@ -2,7 +2,7 @@
 
 #[allow(
     dead_code,
-    reason = "the mark of withdrawal carries no edge, so no model asks for it"
+    reason = "the marks carry no edge, so no model asks for them"
 )]
 #[path = "../../src/metrics/cell.rs"]
 mod cell;
@@ -15,6 +15,7 @@ pub(crate) struct DeliveryCounts {
     pub(crate) admitted: u64,
     pub(crate) handled: u64,
     pub(crate) failed: u64,
+    pub(crate) dead_lettered: u64,
     pub(crate) skipped: u64,
     pub(crate) withdrawn: u64,
     pub(crate) abandoned: u64,
@@ -22,6 +23,11 @@ pub(crate) struct DeliveryCounts {
 
 impl DeliveryCounts {
     pub(crate) fn ended(&self) -> u64 {
-        self.handled + self.failed + self.skipped + self.withdrawn + self.abandoned
+        self.handled
+            + self.failed
+            + self.dead_lettered
+            + self.skipped
+            + self.withdrawn
+            + self.abandoned
     }
 }

@@ -10,6 +10,7 @@ pub(crate) struct Failure;
 pub(crate) enum Ended {
     Handled,
     Failed,
+    DeadLettered,
     Skipped,
     Withdrawn,
     Abandoned,

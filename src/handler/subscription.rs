@@ -4,7 +4,7 @@
 
 use super::Recipe;
 use crate::event::{Descriptor, contain};
-use crate::metrics::{CountsCell, DeliveryCounts};
+use crate::metrics::{CountsCell, DeliveryCounts, MARK_WITHDRAWN};
 use crate::sync::{Arc, Mutex};
 
 /// One registered handler.
@@ -52,7 +52,7 @@ impl SubscriptionShared {
     /// From here on no call begins: what workers have in hand for it ends as withdrawn.
     pub(crate) fn withdraw(&self) {
         for cell in &self.counts {
-            cell.withdraw();
+            cell.set_mark(MARK_WITHDRAWN);
         }
     }
 

@@ -5,10 +5,19 @@
 use super::DeliveryCounts;
 use crate::outcome::Ended;
 use crate::sync::CachePadded;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Counts of one subscription on one worker; that worker alone writes them. The one mark that others set
-/// lies beside them, as it is looked at before each call.
+/// From here on no call begins on this worker.
+pub(crate) const MARK_WITHDRAWN: u32 = 1;
+/// Deliveries of some key, or of all, are held here.
+pub(crate) const MARK_HELD: u32 = 2;
+/// The subscription's breaker is not closed.
+pub(crate) const MARK_BREAKER: u32 = 4;
+/// Each call is timed by itself: there is a limit, or slow calls count.
+pub(crate) const MARK_TIMED: u32 = 8;
+
+/// Counts of one subscription on one worker; that worker alone writes them. The marks lie beside them, as
+/// they are looked at before each call, all in one load.
 #[derive(Debug, Default)]
 pub(crate) struct CountsCell(CachePadded<Words>);
 
@@ -17,10 +26,11 @@ struct Words {
     admitted: AtomicU64,
     handled: AtomicU64,
     failed: AtomicU64,
+    dead_lettered: AtomicU64,
     skipped: AtomicU64,
     withdrawn: AtomicU64,
     abandoned: AtomicU64,
-    is_withdrawn: AtomicBool,
+    marks: AtomicU32,
 }
 
 impl CountsCell {
@@ -31,16 +41,29 @@ impl CountsCell {
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// From here on no call begins on this worker.
-    pub(crate) fn withdraw(&self) {
-        // Relaxed: it is the worker's answer that promises it (W3), this only makes it true sooner.
-        self.0.is_withdrawn.store(true, Ordering::Relaxed);
+    /// What is special about calls of this subscription on this worker; nearly always nothing.
+    ///
+    /// Relaxed: a mark is a hint to look closer. That no call begins behind a withdrawal is promised by the
+    /// worker's answer (W3), and how a breaker stands is said by its own word.
+    #[inline(always)]
+    pub(crate) fn marks(&self) -> u32 {
+        self.0.marks.load(Ordering::Relaxed)
     }
 
-    /// Relaxed: see [`withdraw`](Self::withdraw).
-    #[inline(always)]
-    pub(crate) fn is_withdrawn(&self) -> bool {
-        self.0.is_withdrawn.load(Ordering::Relaxed)
+    pub(crate) fn set_mark(&self, mark: u32) {
+        // Relaxed: see `marks`.
+        self.0.marks.fetch_or(mark, Ordering::Relaxed);
+    }
+
+    pub(crate) fn clear_mark(&self, mark: u32) {
+        // Relaxed: see `marks`.
+        self.0.marks.fetch_and(!mark, Ordering::Relaxed);
+    }
+
+    /// Calls that went well: what a breaker's window counts by, so that it costs nothing while all does.
+    pub(crate) fn handled(&self) -> u64 {
+        // Relaxed: a number.
+        self.0.handled.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
@@ -48,6 +71,7 @@ impl CountsCell {
         let word = match ended {
             Ended::Handled => &self.0.handled,
             Ended::Failed => &self.0.failed,
+            Ended::DeadLettered => &self.0.dead_lettered,
             Ended::Skipped => &self.0.skipped,
             Ended::Withdrawn => &self.0.withdrawn,
             Ended::Abandoned => &self.0.abandoned,
@@ -64,6 +88,7 @@ impl CountsCell {
         let ended = |word: &AtomicU64| word.load(Ordering::Acquire);
         let handled = ended(&words.handled);
         let failed = ended(&words.failed);
+        let dead_lettered = ended(&words.dead_lettered);
         let skipped = ended(&words.skipped);
         let withdrawn = ended(&words.withdrawn);
         let abandoned = ended(&words.abandoned);
@@ -72,6 +97,7 @@ impl CountsCell {
             admitted: words.admitted.load(Ordering::Relaxed),
             handled,
             failed,
+            dead_lettered,
             skipped,
             withdrawn,
             abandoned,

@@ -1,7 +1,7 @@
 //! What became of deliveries, counted.
 //!
 //! A delivery is one event for one subscription. Every admitted delivery ends exactly once, in one
-//! of five ways, so that once the engine is quiet
+//! of six ways, so that once the engine is quiet
 //! `admitted = handled + failed + skipped + withdrawn + abandoned`.
 
 use serde::Serialize;
@@ -16,8 +16,10 @@ pub struct DeliveryCounts {
     pub admitted: u64,
     /// The handler said so.
     pub handled: u64,
-    /// The handler failed for good, or panicked.
+    /// The handler failed for good, or panicked, and no dead-letter queue took the event.
     pub failed: u64,
+    /// The handler failed for good, and the event is kept as a letter.
+    pub dead_lettered: u64,
     /// The handler declined.
     pub skipped: u64,
     /// The subscription was withdrawn before its handler was called.
@@ -30,7 +32,12 @@ impl DeliveryCounts {
     /// Deliveries that have reached their outcome.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.handled + self.failed + self.skipped + self.withdrawn + self.abandoned
+        self.handled
+            + self.failed
+            + self.dead_lettered
+            + self.skipped
+            + self.withdrawn
+            + self.abandoned
     }
 
     /// Deliveries that have begun and not ended; 0 once the engine is quiet.
@@ -46,6 +53,7 @@ impl DeliveryCounts {
         self.admitted += other.admitted;
         self.handled += other.handled;
         self.failed += other.failed;
+        self.dead_lettered += other.dead_lettered;
         self.skipped += other.skipped;
         self.withdrawn += other.withdrawn;
         self.abandoned += other.abandoned;
@@ -57,12 +65,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn counts(ended: [u32; 5], in_flight: u32) -> DeliveryCounts {
-        let [handled, failed, skipped, withdrawn, abandoned] = ended.map(u64::from);
-        DeliveryCounts {
-            admitted: handled + failed + skipped + withdrawn + abandoned + u64::from(in_flight),
+    fn counts(ended: [u32; 6], in_flight: u32) -> DeliveryCounts {
+        let [
             handled,
             failed,
+            dead_lettered,
+            skipped,
+            withdrawn,
+            abandoned,
+        ] = ended.map(u64::from);
+        DeliveryCounts {
+            admitted: ended.map(u64::from).iter().sum::<u64>() + u64::from(in_flight),
+            handled,
+            failed,
+            dead_lettered,
             skipped,
             withdrawn,
             abandoned,
@@ -71,22 +87,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_outcome_ends_a_delivery(ended: [u32; 5], in_flight: u32) {
+        fn every_outcome_ends_a_delivery(ended: [u32; 6], in_flight: u32) {
             let counts = counts(ended, in_flight);
             prop_assert_eq!(counts.in_flight(), u64::from(in_flight));
             prop_assert_eq!(counts.ended() + counts.in_flight(), counts.admitted);
         }
 
         #[test]
-        fn sums_keep_the_balance(a: [u32; 5], b: [u32; 5], a_open: u32, b_open: u32) {
+        fn sums_keep_the_balance(a: [u32; 6], b: [u32; 6], a_open: u32, b_open: u32) {
             let mut sum = counts(a, a_open);
             sum.add(&counts(b, b_open));
             prop_assert_eq!(sum.in_flight(), u64::from(a_open) + u64::from(b_open));
             prop_assert_eq!(sum.handled, u64::from(a[0]) + u64::from(b[0]));
             prop_assert_eq!(sum.failed, u64::from(a[1]) + u64::from(b[1]));
-            prop_assert_eq!(sum.skipped, u64::from(a[2]) + u64::from(b[2]));
-            prop_assert_eq!(sum.withdrawn, u64::from(a[3]) + u64::from(b[3]));
-            prop_assert_eq!(sum.abandoned, u64::from(a[4]) + u64::from(b[4]));
+            prop_assert_eq!(sum.dead_lettered, u64::from(a[2]) + u64::from(b[2]));
+            prop_assert_eq!(sum.skipped, u64::from(a[3]) + u64::from(b[3]));
+            prop_assert_eq!(sum.withdrawn, u64::from(a[4]) + u64::from(b[4]));
+            prop_assert_eq!(sum.abandoned, u64::from(a[5]) + u64::from(b[5]));
         }
     }
 

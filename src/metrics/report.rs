@@ -278,8 +278,8 @@ impl Report {
         format!(
             "elapsed     {}\n\
              events      {} published, {} dropped, {} without a subscription\n\
-             deliveries  {admitted} admitted = {} handled + {} failed + {} skipped + {} withdrawn \
-             + {} abandoned + {} in flight\n\
+             deliveries  {admitted} admitted = {} handled + {} failed + {} dead-lettered + {} skipped \
+             + {} withdrawn + {} abandoned + {} in flight\n\
              stamps      {stamps}\n\
              wake        {}\n",
             readable_ns(self.elapsed_ns),
@@ -288,6 +288,7 @@ impl Report {
             grouped(self.unhandled),
             grouped(totals.handled),
             grouped(totals.failed),
+            grouped(totals.dead_lettered),
             grouped(totals.skipped),
             grouped(totals.withdrawn),
             grouped(totals.abandoned),
@@ -331,6 +332,7 @@ impl Report {
                 "admitted",
                 "handled",
                 "failed",
+                "dead-lettered",
                 "skipped",
                 "withdrawn",
                 "abandoned",
@@ -350,6 +352,7 @@ impl Report {
                     counts.admitted,
                     counts.handled,
                     counts.failed,
+                    counts.dead_lettered,
                     counts.skipped,
                     counts.withdrawn,
                     counts.abandoned,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// What sort of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -12,7 +13,24 @@ pub enum FailureKind {
     Error,
     /// The handler panicked.
     Panic,
+    /// The handler took longer than its subscription allows.
+    Timeout,
 }
+
+/// What a failure says about trying again (RO4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Advice {
+    /// Another attempt may go better; the subscription's policy says when. What nothing else is said of.
+    #[default]
+    Retryable,
+    /// No further attempt will go better.
+    Permanent,
+    /// Not before this long from now: in place of the policy's delay, whose attempts still count.
+    RetryAfter(Duration),
+}
+
+/// Most messages that are told of one failure.
+const CHAIN_MAX: usize = 32;
 
 /// A failed attempt: a message, and where there is one the error it came from.
 ///
@@ -22,6 +40,7 @@ pub struct Failure(Box<Inner>);
 
 struct Inner {
     kind: FailureKind,
+    advice: Advice,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -32,6 +51,7 @@ impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind: FailureKind::Error,
+            advice: Advice::Retryable,
             message: message.into(),
             source: None,
         }))
@@ -39,14 +59,61 @@ impl Failure {
 
     #[cold]
     pub(crate) fn panicked(message: String) -> Self {
+        Self::of_kind(FailureKind::Panic, message)
+    }
+
+    #[cold]
+    pub(crate) fn timed_out(message: String) -> Self {
+        Self::of_kind(FailureKind::Timeout, message)
+    }
+
+    fn of_kind(kind: FailureKind, message: String) -> Self {
         Self(Box::new(Inner {
-            kind: FailureKind::Panic,
+            kind,
+            advice: Advice::Retryable,
             message,
             source: None,
         }))
     }
 
-    /// Whether it was an error or a panic.
+    /// The same failure, with the word that no further attempt will go better.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
+        self.0.advice = Advice::Permanent;
+        self
+    }
+
+    /// The same failure, with the word not to try again before this long from now.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.advice = Advice::RetryAfter(delay);
+        self
+    }
+
+    /// What it says about trying again.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        self.0.advice
+    }
+
+    /// The messages of the failure and of every error it came from, the latest first.
+    #[must_use]
+    pub fn chain(&self) -> Vec<String> {
+        let mut chain = vec![self.0.message.clone()];
+        let mut cause: Option<&(dyn Error + 'static)> = self.source().map(|error| error as _);
+        while let Some(error) = cause {
+            let message = error.to_string();
+            // The failure's own message is its error's, where it was converted from one.
+            if chain.len() > 1 || message != chain[0] {
+                chain.push(message);
+            }
+            // An error that is its own source, over and over, is somebody's fault, and no reason to hang.
+            cause = error.source().filter(|_| chain.len() < CHAIN_MAX);
+        }
+        chain
+    }
+
+    /// Whether it was an error, a panic or a timeout.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         self.0.kind
@@ -69,6 +136,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self(Box::new(Inner {
             kind: FailureKind::Error,
+            advice: Advice::Retryable,
             message: error.to_string(),
             source: Some(Box::new(error)),
         }))
@@ -85,6 +153,7 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failure")
             .field("kind", &self.0.kind)
+            .field("advice", &self.0.advice)
             .field("message", &self.0.message)
             .field("source", &self.0.source)
             .finish()

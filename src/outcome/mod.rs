@@ -7,7 +7,7 @@
 
 mod failure;
 
-pub use failure::{Failure, FailureKind};
+pub use failure::{Advice, Failure, FailureKind};
 
 use serde::Serialize;
 
@@ -55,13 +55,15 @@ impl<T: IntoOutcome, E: Into<Failure>> IntoOutcome for Result<T, E> {
 
 /// How one delivery (one event for one subscription) ended; each ends in exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ended {
     /// The handler did it.
     Handled,
-    /// It failed for good.
+    /// It failed for good, and no dead-letter queue took it.
     Failed,
+    /// It failed for good, and is kept as a letter.
+    DeadLettered,
     /// The handler left it aside.
     Skipped,
     /// The subscription was withdrawn first.

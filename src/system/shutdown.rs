@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 pub struct ShutdownReport {
     /// Handled, in the engine's whole life.
     pub completed: u64,
-    /// Failed for good.
+    /// Failed for good, and no dead-letter queue took the event.
     pub failed: u64,
+    /// Failed for good, and kept as letters.
+    pub dead_lettered: u64,
     /// Left aside by their handlers.
     pub skipped: u64,
     /// Withdrawn by unsubscribing.
@@ -43,6 +45,7 @@ impl std::fmt::Debug for ShutdownReport {
         f.debug_struct("ShutdownReport")
             .field("completed", &self.completed)
             .field("failed", &self.failed)
+            .field("dead_lettered", &self.dead_lettered)
             .field("skipped", &self.skipped)
             .field("withdrawn", &self.withdrawn)
             .field("abandoned", &self.abandoned)
@@ -392,6 +395,7 @@ impl Engine {
         ShutdownReport {
             completed: totals.handled,
             failed: totals.failed,
+            dead_lettered: totals.dead_lettered,
             skipped: totals.skipped,
             withdrawn: totals.withdrawn,
             abandoned: totals.abandoned,

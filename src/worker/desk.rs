@@ -8,6 +8,7 @@ use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sample
 use crate::handler::{
     Bench, BenchPlace, BenchSub, Caller, Context, SubscriptionShared, WorkerId, id_of,
 };
+use crate::metrics::MARK_WITHDRAWN;
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::WorkerOut;
 use crate::sync::Arc;
@@ -276,7 +277,7 @@ impl Desk {
         };
         for (number, sub) in subs.iter_mut().enumerate().skip(first) {
             sub.counts.admit();
-            if sub.counts.is_withdrawn() {
+            if sub.counts.marks() & MARK_WITHDRAWN != 0 {
                 sub.counts.end(Ended::Withdrawn);
                 settle(head, sub.shared.id, Ended::Withdrawn);
                 continue;

@@ -54,10 +54,17 @@ impl Ran {
     /// What holds for every result: the deliveries add up, and every key was in order.
     #[track_caller]
     pub fn expect_consistent(self) -> Self {
-        let ended: u64 = ["handled", "failed", "skipped", "withdrawn", "abandoned"]
-            .iter()
-            .map(|name| self.count(name))
-            .sum();
+        let ended: u64 = [
+            "handled",
+            "failed",
+            "dead_lettered",
+            "skipped",
+            "withdrawn",
+            "abandoned",
+        ]
+        .iter()
+        .map(|name| self.count(name))
+        .sum();
         assert_eq!(self.count("admitted"), ended, "{self:#?}");
         assert_eq!(self.count("order_violations"), 0, "{self:#?}");
         let by_type: u64 = self.json()["types"]

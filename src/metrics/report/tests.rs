@@ -15,7 +15,8 @@ fn sample() -> Report {
     let counts = DeliveryCounts {
         admitted: 1_234_567,
         handled: 1_234_000,
-        failed: 500,
+        failed: 400,
+        dead_lettered: 100,
         skipped: 40,
         withdrawn: 20,
         abandoned: 0,
@@ -101,7 +102,7 @@ fn text_is_aligned() {
     let expected = "\
 elapsed     2.03 s
 events      1,234,567 published, 12 dropped, 3 without a subscription
-deliveries  1,234,567 admitted = 1,234,000 handled + 500 failed + 40 skipped + 20 withdrawn + 0 abandoned + 7 in flight
+deliveries  1,234,567 admitted = 1,234,000 handled + 400 failed + 100 dead-lettered + 40 skipped + 20 withdrawn + 0 abandoned + 7 in flight
 stamps      adaptive (short handlers: end to end runs to the end of a group of at most 8)
 wake        asymmetric
 
@@ -114,9 +115,9 @@ latency
   all      all     end to end      3  350 ns  3.00 ms  3.00 ms  3.00 ms  3.00 ms  3.00 ms
 
 subscriptions
-  id  name     pool     events               admitted    handled  failed  skipped  withdrawn  abandoned  in flight
-  1   billing  default  order.placed        1,234,567  1,234,000     500       40         20          0          7
-  20  archive  slow     a, b, c and 2 more          0          0       0        0          0          0          0
+  id  name     pool     events               admitted    handled  failed  dead-lettered  skipped  withdrawn  abandoned  in flight
+  1   billing  default  order.placed        1,234,567  1,234,000     400            100       40         20          0          7
+  20  archive  slow     a, b, c and 2 more          0          0       0              0        0          0          0          0
 
 handler time by subscription
   id  name     pool     count     p50      p90      p99    p99.9   p99.99      max
