@@ -94,7 +94,7 @@ fn store_and_drop<E: Event>(criterion: &mut Criterion, name: &str, make: impl Fn
     group.throughput(Throughput::Elements(EVENTS));
     group.bench_function(name, |bencher| {
         let event_type = EventType::<E>::of();
-        let is_trivial = event_type.descriptor().drops.is_trivial();
+        let is_trivial = event_type.descriptor().payload_fns.is_trivial();
         // Nothing is left to be dropped: the payload goes each time, and this envelope holds nothing.
         let mut place = MaybeUninit::uninit();
         bencher.iter(|| {
@@ -123,7 +123,7 @@ fn payload(criterion: &mut Criterion) {
     // One share for each of two pools, and the value goes with the second.
     group.bench_function("word_for_two_pools", |bencher| {
         let event_type = EventType::<Word>::of();
-        let is_trivial = event_type.descriptor().drops.is_trivial();
+        let is_trivial = event_type.descriptor().payload_fns.is_trivial();
         let mut places = [const { MaybeUninit::uninit() }; 2];
         bencher.iter(|| {
             for number in 0..EVENTS {

@@ -1,7 +1,7 @@
 //! Interned event types: a small number and what erased code must know of the type.
 
 use super::Event;
-use super::payload::DropFns;
+use super::payload::PayloadFns;
 use crate::sync::{OnceLock, RwLock, realtime};
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ pub(crate) struct Descriptor {
     pub(crate) index: u32,
     pub(crate) type_id: TypeId,
     pub(crate) name: &'static str,
-    pub(crate) drops: DropFns,
+    pub(crate) payload_fns: PayloadFns,
 }
 
 /// All types of the process, by number; the numbering is shared by all engines of a process, and is
@@ -131,7 +131,7 @@ impl<E: Event> EventType<E> {
             index,
             type_id,
             name: E::NAME,
-            drops: DropFns::of::<E>(),
+            payload_fns: PayloadFns::of::<E>(),
         }));
         types.push(descriptor);
         descriptor

@@ -55,7 +55,7 @@ enum Held {
 }
 
 /// What the payload's bytes are; private to this file (P1).
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 struct Tag {
     type_index: u32,
@@ -83,7 +83,7 @@ impl Wide {
 }
 
 /// The envelope: everything about an event but its value.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 #[repr(C)]
 pub(crate) struct Head {
     pub(crate) key_hash: u64,
@@ -111,15 +111,16 @@ const _: () = assert!(size_of::<Slot>() == 128 && align_of::<Slot>() == 128);
 // `Sync` too.
 unsafe impl Send for Slot {}
 
-/// How an erased payload is dropped, by how it is held.
+/// What code that does not know the type can do with a payload: drop it, by how it is held, and share it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DropFns {
+pub(crate) struct PayloadFns {
     in_place: Option<unsafe fn(*mut u8)>,
     boxed: unsafe fn(*mut u8),
     shared: unsafe fn(*mut u8),
+    share: fn(&mut Payload<'_>, &Head) -> Option<Slot>,
 }
 
-impl DropFns {
+impl PayloadFns {
     pub(crate) fn of<E: Event>() -> Self {
         unsafe fn in_place<E>(payload: *mut u8) {
             // SAFETY: the caller passes the address of an initialised `E` that nobody uses again.
@@ -137,11 +138,12 @@ impl DropFns {
             in_place: std::mem::needs_drop::<E>().then_some(in_place::<E>),
             boxed: boxed::<E>,
             shared: shared::<E>,
+            share: |payload, head| payload.share_as(EventType::<E>::of(), head),
         }
     }
 }
 
-impl DropFns {
+impl PayloadFns {
     /// Whether a value in place needs no drop.
     pub(crate) fn is_trivial(&self) -> bool {
         self.in_place.is_none()
@@ -314,6 +316,12 @@ impl Slot {
         self.tag.held == Held::Empty
     }
 
+    /// As [`Payload::share`], of a slot that is held whole.
+    pub(crate) fn share(&mut self) -> Option<Self> {
+        let (head, mut payload) = self.split();
+        payload.share(head)
+    }
+
     /// The envelope and the payload, to be used side by side.
     #[inline(always)]
     pub(crate) fn split(&mut self) -> (&Head, Payload<'_>) {
@@ -420,6 +428,65 @@ impl Payload<'_> {
         }
     }
 
+    /// A slot of its own for this event, with the same envelope and a share of the value: for a delivery
+    /// that waits or failed, while others go on reading the value where it is. `None` if the value is gone.
+    ///
+    /// The value moves into an `Arc`, once, whatever number of shares follow.
+    #[cold]
+    pub(crate) fn share(&mut self, head: &Head) -> Option<Slot> {
+        (descriptor_at(self.tag.type_index).payload_fns.share)(self, head)
+    }
+
+    fn share_as<E: Event>(&mut self, event_type: EventType<E>, head: &Head) -> Option<Slot> {
+        if self.tag.type_index != event_type.index() || self.tag.held == Held::Empty {
+            return None;
+        }
+        if self.tag.held != Held::Shared {
+            // Room first: should there be none, the value is still where it was, and marked so.
+            let mut share = Arc::<E>::new_uninit();
+            let room = Arc::get_mut(&mut share).map(MaybeUninit::as_mut_ptr);
+            let room = room.expect("an `Arc` that was just made is nobody else's");
+            let address = self.address().cast_mut().cast::<E>();
+            let held = std::mem::replace(&mut self.tag.held, Held::Empty);
+            // SAFETY: P1: an initialised `E` lies at the address, in the place or in a box; P2: the mark says
+            // empty, so nobody reads it there again, and what is left of the box is its memory. From here to
+            // the new mark nothing can panic.
+            let share = unsafe {
+                room.copy_from_nonoverlapping(address, 1);
+                if held == Held::Boxed {
+                    drop(Box::from_raw(address.cast::<MaybeUninit<E>>()));
+                }
+                share.assume_init()
+            };
+            let place: *mut Place = self.place;
+            // SAFETY: the place is ours to write, and holds a pointer (P3 does not matter to it); P1 by the
+            // mark that follows.
+            unsafe { place.cast::<*const E>().write(Arc::into_raw(share)) };
+            self.tag.held = Held::Shared;
+        }
+        // SAFETY: P1: the place holds what `Arc::into_raw` returned, and its share stays there.
+        let share = ManuallyDrop::new(unsafe { Arc::from_raw(self.address().cast::<E>()) });
+        Some(Slot::by_value(|slot| {
+            let share = Arc::clone(&share);
+            let class = Class::ALL[usize::from(self.tag.class & 3)];
+            Slot::write_shared(slot, event_type, class, self.tag.keyed, head.clone(), share)
+        }))
+    }
+
+    /// A slot with this event's envelope and no value: for what is to be told of an event whose value was
+    /// taken.
+    #[cold]
+    pub(crate) fn envelope(&self, head: &Head) -> Slot {
+        Slot {
+            tag: Tag {
+                held: Held::Empty,
+                ..*self.tag
+            },
+            head: ManuallyDrop::new(head.clone()),
+            place: MaybeUninit::uninit(),
+        }
+    }
+
     fn address_or_null(&self) -> *const u8 {
         match self.tag.held {
             Held::Empty => std::ptr::null(),
@@ -436,17 +503,17 @@ impl Payload<'_> {
         }
         let address = self.address().cast_mut();
         self.tag.held = Held::Empty;
-        let drops = descriptor_at(self.tag.type_index).drops;
+        let fns = descriptor_at(self.tag.type_index).payload_fns;
         // SAFETY: P1: the functions belong to the type; P2: the mark was cleared before.
         unsafe {
             match held {
                 Held::InPlace => {
-                    if let Some(drop_fn) = drops.in_place {
+                    if let Some(drop_fn) = fns.in_place {
                         drop_fn(address);
                     }
                 }
-                Held::Boxed => (drops.boxed)(address),
-                Held::Shared => (drops.shared)(address),
+                Held::Boxed => (fns.boxed)(address),
+                Held::Shared => (fns.shared)(address),
                 Held::Empty => {}
             }
         }

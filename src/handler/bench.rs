@@ -110,7 +110,7 @@ impl Bench {
             self.types.resize_with(type_index + 1, TypeEntry::default);
         }
         let entry = &mut self.types[type_index];
-        entry.is_trivial = descriptor.drops.is_trivial();
+        entry.is_trivial = descriptor.payload_fns.is_trivial();
         entry.subs.push(BenchSub {
             handler,
             counts: Arc::clone(&shared.counts[usize::from(worker.index)]),

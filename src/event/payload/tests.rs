@@ -17,10 +17,17 @@ impl<const N: usize> Drop for Counted<N> {
 }
 
 #[repr(align(64))]
-struct Wide;
+struct Aligned;
 
-impl Event for Wide {
-    const NAME: &'static str = "test.wide";
+impl Event for Aligned {
+    const NAME: &'static str = "test.aligned";
+}
+
+#[repr(align(64))]
+struct Wide64([u8; 64]);
+
+impl Event for Wide64 {
+    const NAME: &'static str = "test.wide_64";
 }
 
 fn slot<E: Event>(event: E) -> Slot {
@@ -81,11 +88,11 @@ fn large_events_are_boxed() {
 
 #[test]
 fn over_aligned_events_are_boxed_also_without_size() {
-    let mut wide = slot(Wide);
-    assert_eq!(size_of::<Wide>(), 0);
+    let mut wide = slot(Aligned);
+    assert_eq!(size_of::<Aligned>(), 0);
     assert_eq!(wide.tag.held, Held::Boxed);
     let (_, payload) = wide.split();
-    let address: *const Wide = payload.get(EventType::<Wide>::of()).unwrap();
+    let address: *const Aligned = payload.get(EventType::<Aligned>::of()).unwrap();
     assert!(address.is_aligned());
 }
 
@@ -121,6 +128,101 @@ fn a_shared_event_is_taken_by_the_last_holder_only() {
     drop(first);
     assert_eq!(drops.load(Ordering::Relaxed), 0);
     assert!(second.split().1.take(kind).is_some());
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+/// Shares a payload that is held so, twice, in the middle of its subscriptions' reading.
+fn check_share<const N: usize>(held: Held) {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let count = || drops.load(Ordering::Relaxed);
+    let kind = EventType::<Counted<N>>::of();
+    let mut lane = Slot::by_value(|place| {
+        let head = Head {
+            key_hash: 11,
+            stamp: 12,
+            sequence: 13,
+            correlation: Wide::new(14),
+            causation: Wide::new(15),
+            extras: Some(Arc::default()),
+        };
+        let event = Counted(Arc::clone(&drops), [7; N]);
+        match held {
+            Held::Shared => {
+                Slot::write_shared(place, kind, Class::High, true, head, Arc::new(event))
+            }
+            _ => Slot::write(place, kind, Class::High, true, head, event),
+        }
+    });
+    assert_eq!(lane.tag.held, held);
+
+    let (head, mut payload) = lane.split();
+    let mut first = payload.share(head).unwrap();
+    assert_eq!(
+        payload.get(kind).unwrap().1,
+        [7; N],
+        "later subscriptions read on"
+    );
+    let second = payload.share(head).unwrap();
+    assert_eq!(lane.tag.held, Held::Shared);
+    assert_eq!(first.class(), Class::High);
+    assert!(first.is_keyed());
+    let (head, payload) = first.split();
+    assert_eq!(payload.get(kind).unwrap().1, [7; N]);
+    assert_eq!((head.key_hash, head.stamp, head.sequence), (11, 12, 13));
+    assert_eq!((head.correlation.get(), head.causation.get()), (14, 15));
+    assert!(Arc::ptr_eq(
+        head.extras.as_ref().unwrap(),
+        lane.head().extras.as_ref().unwrap()
+    ));
+
+    assert!(first.split().1.take(kind).is_none(), "others hold it");
+    lane.split().1.discard();
+    drop(lane);
+    drop(second);
+    assert_eq!(count(), 0);
+    let taken = first.split().1.take(kind);
+    assert!(first.is_empty(), "the last holder may take it");
+    drop(first);
+    assert_eq!(count(), 0);
+    drop(taken);
+    assert_eq!(count(), 1);
+}
+
+#[test]
+fn a_payload_is_shared_where_it_lies() {
+    check_share::<48>(Held::InPlace);
+    check_share::<1000>(Held::Boxed);
+    check_share::<4>(Held::Shared);
+}
+
+#[test]
+fn over_aligned_and_empty_payloads_are_shared() {
+    struct Nothing;
+    impl Event for Nothing {
+        const NAME: &'static str = "test.nothing";
+    }
+    let shared = slot(Nothing).share().unwrap();
+    assert_eq!(shared.tag.held, Held::Shared);
+    let mut shared = slot(Wide64([5; 64])).share().unwrap();
+    let event: *const Wide64 = shared.split().1.get(EventType::of()).unwrap();
+    assert!(event.is_aligned());
+}
+
+#[test]
+fn what_is_gone_cannot_be_shared_and_its_envelope_can_be_kept() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let kind = EventType::<Counted<8>>::of();
+    let mut taken = slot(Counted(Arc::clone(&drops), [0; 8]));
+    let value = taken.split().1.take(kind);
+    let (head, mut payload) = taken.split();
+    assert!(payload.share(head).is_none());
+    let mut envelope = payload.envelope(head);
+    assert!(envelope.is_empty());
+    assert_eq!(envelope.type_index(), kind.index());
+    assert!(envelope.split().1.get(kind).is_none());
+    drop((taken, envelope));
+    assert_eq!(drops.load(Ordering::Relaxed), 0);
+    drop(value);
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
 
