@@ -14,6 +14,7 @@ pub(crate) enum ErrorKind {
     Closed,
     WouldDeadlock,
     Conflict,
+    Missing,
     Factory,
     Thread,
 }
@@ -44,10 +45,16 @@ impl Error {
         self.kind == ErrorKind::WouldDeadlock
     }
 
-    /// Another subscription stands in the way.
+    /// Something else stands in the way: another subscription, or somebody who does the same already.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind == ErrorKind::Conflict
+    }
+
+    /// What was named is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.kind == ErrorKind::Missing
     }
 
     /// A handler factory failed or panicked; the subscription was undone.

@@ -14,3 +14,9 @@ fn mistakes_are_told_where_they_are_made() {
 fn what_is_right_compiles_and_holds() {
     trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
 }
+
+#[cfg(feature = "json")]
+#[test]
+fn codecs_compile_and_hold() {
+    trybuild::TestCases::new().pass("tests/ui/json/*.rs");
+}

@@ -1,4 +1,4 @@
-//! Reading `#[event(…)]`: three settings, each given at most once, and everything else refused with what to write.
+//! Reading `#[event(…)]`: four settings, each given at most once, and everything else refused with what to write.
 //!
 //! Nothing here looks at the type's fields but to find `#[event(…)]` where it does not belong. Faults are collected,
 //! not returned one by one: who has made three mistakes is told of three.
@@ -18,7 +18,11 @@ pub(crate) struct Attributes {
     pub(crate) name: Option<LitStr>,
     pub(crate) version: Option<u16>,
     pub(crate) key: Option<LitStr>,
+    pub(crate) codec: Option<LitStr>,
 }
+
+/// The codecs that can be named.
+const CODECS: &[&str] = &["json"];
 
 /// The faults found so far.
 #[derive(Default)]
@@ -77,6 +81,7 @@ fn setting(
         "name" => "a string: name = \"order.placed\"",
         "version" => "a whole number from 1 to 65535: version = 1",
         "key" => "the name of a field, as a string: key = \"order_id\"",
+        "codec" => "the name of a codec, as a string: codec = \"json\"",
         _ => return Err(unknown(at, &setting)),
     };
     if !meta.input.peek(syn::Token![=]) {
@@ -90,7 +95,8 @@ fn setting(
     let given = match setting.as_str() {
         "name" => read.name.is_some(),
         "version" => read.version.is_some(),
-        _ => read.key.is_some(),
+        "key" => read.key.is_some(),
+        _ => read.codec.is_some(),
     };
     if given {
         faults.say(at, format!("{setting} is given twice: keep one of them"));
@@ -110,6 +116,15 @@ fn setting(
             read.version = Some(number.base10_parse().unwrap_or(1));
         }
         ("key", Some(Lit::Str(text))) => read.key = Some(text.clone()),
+        ("codec", Some(Lit::Str(text))) => {
+            if !CODECS.contains(&text.value().as_str()) {
+                faults.say(
+                    text.span(),
+                    format!("codec \"{}\" is unknown: write codec = \"json\", or implement Event by hand and answer a Codec::new in `codec`", text.value()),
+                );
+            }
+            read.codec = Some(text.clone());
+        }
         _ => faults.say(value.span(), format!("{setting} wants {wants}")),
     }
     Ok(())
@@ -142,7 +157,7 @@ fn version_fault(number: &LitInt) -> Option<String> {
 fn unknown(at: Span, setting: &str) -> Error {
     Error::new(
         at,
-        format!("`{setting}` is unknown here: event takes `name`, `version` and `key`"),
+        format!("`{setting}` is unknown here: event takes `name`, `version`, `key` and `codec`"),
     )
 }
 

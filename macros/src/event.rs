@@ -36,10 +36,11 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         .and_then(|key| KeyPath::find(key, &input.data, &mut faults));
     faults.none_or_err()?;
 
-    let generics = bounded(&input.generics, key.as_ref());
+    let generics = bounded(&input.generics, key.as_ref(), read.codec.as_ref());
     let (parameters, arguments, bounds) = generics.split_for_impl();
     let ident = &input.ident;
     let key = key.map(|key| key.method());
+    let codec = read.codec.as_ref().map(codec);
     let type_cell = type_cell(&input.generics);
     Ok(quote! {
         #[automatically_derived]
@@ -47,6 +48,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             const NAME: &'static str = #name;
             const VERSION: u16 = #version;
             #key
+            #codec
             #type_cell
         }
     })
@@ -194,8 +196,19 @@ fn lifetimes(generics: &Generics, faults: &mut Faults) {
     }
 }
 
-/// The type's own bounds, and those that `Event` and its key ask of the type parameters.
-fn bounded(generics: &Generics, key: Option<&KeyPath>) -> Generics {
+/// The method that answers the codec; the constructor has the codec's name, and its place: what the type lacks for
+/// it is told there.
+fn codec(name: &LitStr) -> TokenStream {
+    let constructor = Ident::new(&name.value(), name.span());
+    quote_spanned! {name.span()=>
+        fn codec() -> ::core::option::Option<::ringbolt::Codec<Self>> {
+            ::core::option::Option::Some(::ringbolt::Codec::#constructor())
+        }
+    }
+}
+
+/// The type's own bounds, and those that `Event`, its key and its codec ask of the type parameters.
+fn bounded(generics: &Generics, key: Option<&KeyPath>, codec: Option<&LitStr>) -> Generics {
     let mut bounded = generics.clone();
     let types: Vec<&Ident> = generics
         .type_params()
@@ -220,6 +233,11 @@ fn bounded(generics: &Generics, key: Option<&KeyPath>) -> Generics {
         bounds
             .predicates
             .push(parse_quote_spanned! {*at=> #ty: ::ringbolt::AsKey });
+    }
+    if let Some(codec) = codec {
+        bounds.predicates.push(parse_quote_spanned! {codec.span()=>
+            Self: ::ringbolt::__private::Serialize + ::ringbolt::__private::DeserializeOwned
+        });
     }
     bounded
 }

@@ -184,6 +184,78 @@ fn parameters_are_bounded_and_have_no_cell() {
     );
 }
 
+/// The method that a codec gives.
+fn json_codec() -> TokenStream {
+    quote! {
+        fn codec() -> ::core::option::Option<::ringbolt::Codec<Self>> {
+            ::core::option::Option::Some(::ringbolt::Codec::json())
+        }
+    }
+}
+
+#[test]
+fn a_codec_is_named() {
+    let (cell, codec) = (cell(), json_codec());
+    check(
+        quote! {
+            #[event(codec = "json")]
+            struct Placed { order_id: u64 }
+        },
+        quote! {
+            #[automatically_derived]
+            impl ::ringbolt::Event for Placed {
+                const NAME: &'static str = "placed";
+                const VERSION: u16 = 1u16;
+                #codec
+                #cell
+            }
+        },
+    );
+}
+
+#[test]
+fn a_codec_asks_of_a_type_with_parameters_what_it_needs() {
+    let codec = json_codec();
+    check(
+        quote! {
+            #[event(codec = "json")]
+            struct Row<I>(I);
+        },
+        quote! {
+            #[automatically_derived]
+            impl<I> ::ringbolt::Event for Row<I>
+            where
+                I: ::core::marker::Send + ::core::marker::Sync + 'static,
+                Self: ::ringbolt::__private::Serialize + ::ringbolt::__private::DeserializeOwned
+            {
+                const NAME: &'static str = "row";
+                const VERSION: u16 = 1u16;
+                #codec
+            }
+        },
+    );
+}
+
+#[test]
+fn unknown_codecs_are_refused() {
+    check_refused(
+        quote!(
+            #[event(codec = "xml")]
+            struct A;
+        ),
+        &[
+            "codec \"xml\" is unknown: write codec = \"json\", or implement Event by hand and answer a Codec::new in `codec`",
+        ],
+    );
+    check_refused(
+        quote!(
+            #[event(codec = json)]
+            struct A;
+        ),
+        &["codec wants the name of a codec, as a string: codec = \"json\""],
+    );
+}
+
 #[test]
 fn a_constant_as_parameter_has_no_cell_and_no_bounds() {
     check(
@@ -202,7 +274,7 @@ fn a_constant_as_parameter_has_no_cell_and_no_bounds() {
 
 #[test]
 fn unknown_settings_are_refused() {
-    let remedy = "event takes `name`, `version` and `key`";
+    let remedy = "event takes `name`, `version`, `key` and `codec`";
     check_refused(
         quote!(
             #[event(nam = "a")]
@@ -373,6 +445,13 @@ fn settings_given_twice_are_refused() {
             struct A(u8);
         ),
         &["key is given twice: keep one of them"],
+    );
+    check_refused(
+        quote!(
+            #[event(codec = "json", codec = "json")]
+            struct A;
+        ),
+        &["codec is given twice: keep one of them"],
     );
 }
 

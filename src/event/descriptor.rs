@@ -1,6 +1,7 @@
 //! Interned event types: a small number and what erased code must know of the type.
 
 use super::Event;
+use super::codec::TextFns;
 use super::payload::PayloadFns;
 use crate::sync::{OnceLock, RwLock, realtime};
 use std::any::TypeId;
@@ -15,7 +16,9 @@ pub(crate) struct Descriptor {
     pub(crate) index: u32,
     pub(crate) type_id: TypeId,
     pub(crate) name: &'static str,
+    pub(crate) version: u16,
     pub(crate) payload_fns: PayloadFns,
+    pub(crate) text_fns: TextFns,
 }
 
 /// All types of the process, by number; the numbering is shared by all engines of a process, and is
@@ -25,6 +28,14 @@ static TYPES: RwLock<Vec<&'static Descriptor>> = RwLock::new(Vec::new());
 /// The descriptor of a number that was given out.
 pub(crate) fn descriptor_at(index: u32) -> &'static Descriptor {
     TYPES.read()[index as usize]
+}
+
+/// The type of this name, if it was published or subscribed to in this process; the first, if several types
+/// have the name. For what comes from outside: it looks through all of them.
+#[cfg(any(feature = "json", test))]
+pub(crate) fn descriptor_named(name: &str) -> Option<&'static Descriptor> {
+    let types = TYPES.read();
+    types.iter().find(|found| found.name == name).copied()
 }
 
 /// Keeps a type's number beside the type, so that publishing needs no look-up. Made by the derive
@@ -131,7 +142,9 @@ impl<E: Event> EventType<E> {
             index,
             type_id,
             name: E::NAME,
+            version: E::VERSION,
             payload_fns: PayloadFns::of::<E>(),
+            text_fns: TextFns::of::<E>(),
         }));
         types.push(descriptor);
         descriptor

@@ -1,11 +1,11 @@
 //! What few events carry: an explicit id, metadata, somebody who waits for the outcome.
 
 use super::{EventId, Tracker};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Named text values that travel with an event; for tracing headers and the like.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {

@@ -6,10 +6,11 @@
 //! does not repeat before 2^48 rounds. So two events of one process never share their lower 74 bits,
 //! and two processes share them only if 48 random bits, the counter and the millisecond all agree.
 
+use super::Head;
 use super::key::mix;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::clock::Clock;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -80,6 +81,24 @@ impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let id = Uuid::parse_str(&text)
+            .map_err(|_| de::Error::custom(format!("`{text}` is no id of an event: a UUID")))?;
+        Self::from_u128(id.as_u128())
+            .ok_or_else(|| de::Error::custom("an event's id is never zero"))
+    }
+}
+
+/// The id of the event with this envelope: the one it was given, or the one that follows from its stamp.
+pub(crate) fn id_of(head: &Head, clock: &Clock) -> EventId {
+    head.extras
+        .as_ref()
+        .and_then(|extras| extras.id)
+        .unwrap_or_else(|| EventId::derive(clock, head.stamp, head.sequence))
 }
 
 /// Random once per process start; forked children that go on publishing are not supported.

@@ -32,6 +32,41 @@ impl Key<'_> {
             Self::Bytes(bytes) => Some(hash_bytes(bytes)),
         }
     }
+
+    /// The key as people read it: a number in decimal, a wide one as a UUID, bytes as text if they are some and
+    /// else in hexadecimal, shortened if they are many. `None` for no key. Different keys may read the same.
+    pub(crate) fn to_text(self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::U64(value) => Some(value.to_string()),
+            Self::U128(value) => Some(Uuid::from_u128(value).hyphenated().to_string()),
+            Self::Bytes(bytes) => Some(match std::str::from_utf8(bytes) {
+                Ok(text) if !text.chars().any(char::is_control) => shortened(text),
+                _ => {
+                    let shown = &bytes[..bytes.len().min(TEXT_BYTES_MAX / 2)];
+                    let mut text: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+                    text.insert_str(0, "0x");
+                    if shown.len() < bytes.len() {
+                        text.push('…');
+                    }
+                    text
+                }
+            }),
+        }
+    }
+}
+
+/// Most bytes of a key that are told.
+const TEXT_BYTES_MAX: usize = 128;
+
+fn shortened(text: &str) -> String {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=TEXT_BYTES_MAX)
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
+    format!("{}…", &text[..end.unwrap_or(0)])
 }
 
 /// A full-width mix of one number (the finaliser of splitmix64, by Sebastiano Vigna): every bit of the
@@ -148,5 +183,32 @@ impl<T: AsKey + ?Sized> AsKey for Box<T> {
 impl<T: AsKey + ?Sized> AsKey for Arc<T> {
     fn as_key(&self) -> Key<'_> {
         (**self).as_key()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(key: Key<'_>, expected: Option<&str>) {
+        assert_eq!(key.to_text().as_deref(), expected);
+    }
+
+    #[test]
+    fn keys_read_as_people_write_them() {
+        check(Key::None, None);
+        check(Key::U64(7), Some("7"));
+        check(Key::U128(7), Some("00000000-0000-0000-0000-000000000007"));
+        check("a7".as_key(), Some("a7"));
+        check("".as_key(), Some(""));
+        check(Key::Bytes(&[0, 0xff]), Some("0x00ff"));
+        check("a\nb".as_key(), Some("0x610a62"));
+        let long = format!("{}ä", "a".repeat(TEXT_BYTES_MAX - 1));
+        check(
+            long.as_key(),
+            Some(&format!("{}…", "a".repeat(TEXT_BYTES_MAX - 1))),
+        );
+        let bytes = format!("0x{}…", "00".repeat(TEXT_BYTES_MAX / 2));
+        check(Key::Bytes(&[0; TEXT_BYTES_MAX]), Some(&bytes));
     }
 }

@@ -7,6 +7,7 @@
 //! integers once per process, so dispatch compares integers.
 
 mod class;
+mod codec;
 mod descriptor;
 mod extras;
 mod id;
@@ -15,14 +16,19 @@ mod payload;
 mod tracker;
 
 pub use class::Class;
+pub use codec::Codec;
+#[cfg(feature = "json")]
+pub(crate) use codec::JSON;
 pub use descriptor::TypeCell;
+#[cfg(any(feature = "json", test))]
+pub(crate) use descriptor::descriptor_named;
 pub(crate) use descriptor::{Descriptor, EventType, descriptor_at};
 pub(crate) use extras::Extras;
 pub use extras::Metadata;
 pub use id::EventId;
-pub(crate) use id::{SequenceLease, is_sampled};
+pub(crate) use id::{SequenceLease, id_of, is_sampled};
 pub use key::{AsKey, Key};
-pub(crate) use payload::{Head, Payload, Slot, Wide, contain, panic_message};
+pub(crate) use payload::{Head, Kept, Payload, Slot, Wide, contain, panic_message};
 pub(crate) use tracker::Tracker;
 
 /// A typed, immutable fact that can be published.
@@ -57,6 +63,12 @@ pub trait Event: Send + Sync + Sized + 'static {
     /// a key go wherever there is room.
     fn key(&self) -> Key<'_> {
         Key::None
+    }
+
+    /// How values leave memory and come back: for dead letters in a file, and wherever else an event has to
+    /// become text. Without one, an event exists in memory only.
+    fn codec() -> Option<Codec<Self>> {
+        None
     }
 
     /// Where the type's number is kept; filled in by the derive macro to save a look-up. A cell that

@@ -118,6 +118,7 @@ pub(crate) struct PayloadFns {
     boxed: unsafe fn(*mut u8),
     shared: unsafe fn(*mut u8),
     share: fn(&mut Payload<'_>, &Head) -> Option<Slot>,
+    retain: unsafe fn(*const u8),
 }
 
 impl PayloadFns {
@@ -134,11 +135,16 @@ impl PayloadFns {
             // SAFETY: the caller passes what `Arc::<E>::into_raw` returned, once.
             drop(unsafe { Arc::from_raw(payload.cast::<E>().cast_const()) });
         }
+        unsafe fn retain<E>(payload: *const u8) {
+            // SAFETY: the caller passes what `Arc::<E>::into_raw` returned, of a share that is alive.
+            unsafe { Arc::increment_strong_count(payload.cast::<E>()) }
+        }
         Self {
             in_place: std::mem::needs_drop::<E>().then_some(in_place::<E>),
             boxed: boxed::<E>,
             shared: shared::<E>,
             share: |payload, head| payload.share_as(EventType::<E>::of(), head),
+            retain: retain::<E>,
         }
     }
 }
@@ -519,6 +525,21 @@ impl Payload<'_> {
         }
     }
 
+    /// The number of the event's type.
+    pub(crate) fn type_index(&self) -> u32 {
+        self.tag.type_index
+    }
+
+    /// Whether the event has a key.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.tag.keyed
+    }
+
+    /// Whether the value is there: nobody has taken it.
+    pub(crate) fn is_there(&self) -> bool {
+        self.tag.held != Held::Empty
+    }
+
     /// Whether a value lies in place; where its type needs no drop, such a payload may be left as it is.
     #[inline(always)]
     pub(crate) fn is_in_place(&self) -> bool {
@@ -531,6 +552,138 @@ impl Payload<'_> {
             // The payload is gone either way; its panic has nobody to go to.
             let _ = contain(|| self.discard());
         }
+    }
+}
+
+/// An event at rest: a slot without its alignment and its unused bytes, for those that lie somewhere for long.
+/// The value is shared, or gone. A clone has a share of its own.
+pub(crate) struct Kept {
+    /// Says `Shared` or `Empty`.
+    tag: Tag,
+    head: Head,
+    /// What `Arc::into_raw` returned, while there is a value.
+    share: *const u8,
+}
+
+// SAFETY: P1: the pointer is an `Arc` of an `E: Event`, which is `Send` and `Sync`.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    pub(crate) fn type_index(&self) -> u32 {
+        self.tag.type_index
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        Class::ALL[usize::from(self.tag.class & 3)]
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The hash of the key, if the event has one.
+    pub(crate) fn key_hash(&self) -> Option<u64> {
+        self.tag.keyed.then_some(self.head.key_hash)
+    }
+
+    /// Whether the value is gone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tag.held == Held::Empty
+    }
+
+    /// The value, if there is one and it is of this type.
+    pub(crate) fn get<E: Event>(&self, event_type: EventType<E>) -> Option<&E> {
+        if self.tag.type_index != event_type.index() || self.tag.held != Held::Shared {
+            return None;
+        }
+        // SAFETY: P1: the number and the mark say that the pointer is a share of an `E`, which lives while
+        // this is borrowed.
+        Some(unsafe { &*self.share.cast::<E>() })
+    }
+
+    /// The slot of the event, and in its place the envelope without a value.
+    pub(crate) fn take(&mut self) -> Slot {
+        let envelope = Self {
+            tag: Tag {
+                held: Held::Empty,
+                ..self.tag
+            },
+            head: self.head.clone(),
+            share: std::ptr::null(),
+        };
+        std::mem::replace(self, envelope).into_slot()
+    }
+
+    /// The same event in a slot.
+    pub(crate) fn into_slot(mut self) -> Slot {
+        let mut place = Place::uninit();
+        // SAFETY: the place is large enough for a pointer and aligned for one (P1: the tag goes with it).
+        unsafe { place.as_mut_ptr().cast::<*const u8>().write(self.share) };
+        let tag = self.tag;
+        // P2: the share is the slot's from here on.
+        self.tag.held = Held::Empty;
+        Slot {
+            tag,
+            head: ManuallyDrop::new(std::mem::take(&mut self.head)),
+            place,
+        }
+    }
+}
+
+impl From<Slot> for Kept {
+    fn from(mut slot: Slot) -> Self {
+        // A value that is not shared yet moves into an `Arc`; the second share is not needed.
+        drop(slot.share());
+        let mut kept = Self {
+            tag: slot.tag,
+            head: std::mem::take(&mut *slot.head),
+            share: std::ptr::null(),
+        };
+        if kept.tag.held == Held::Shared {
+            kept.share = slot.split().1.address();
+            // P2: the share is this one's from here on.
+            slot.tag.held = Held::Empty;
+        }
+        kept
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        if self.tag.held == Held::Shared {
+            let fns = descriptor_at(self.tag.type_index).payload_fns;
+            // SAFETY: P1: the pointer is a share of the type's, alive while this is borrowed.
+            unsafe { (fns.retain)(self.share) };
+        }
+        Self {
+            tag: self.tag,
+            head: self.head.clone(),
+            share: self.share,
+        }
+    }
+}
+
+impl Drop for Kept {
+    /// As a slot's: a panic of the value's own `Drop` is contained.
+    fn drop(&mut self) {
+        if self.tag.held == Held::Shared {
+            let fns = descriptor_at(self.tag.type_index).payload_fns;
+            self.tag.held = Held::Empty;
+            let share = self.share.cast_mut();
+            // SAFETY: P1: the functions belong to the type; P2: the mark was cleared before.
+            let _ = contain(|| unsafe { (fns.shared)(share) });
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("tag", &self.tag)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 

@@ -204,8 +204,10 @@ fn over_aligned_and_empty_payloads_are_shared() {
     let shared = slot(Nothing).share().unwrap();
     assert_eq!(shared.tag.held, Held::Shared);
     let mut shared = slot(Wide64([5; 64])).share().unwrap();
-    let event: *const Wide64 = shared.split().1.get(EventType::of()).unwrap();
-    assert!(event.is_aligned());
+    let (_, payload) = shared.split();
+    let event: &Wide64 = payload.get(EventType::of()).unwrap();
+    assert_eq!(event.0, [5; 64]);
+    assert!(std::ptr::from_ref(event).is_aligned());
 }
 
 #[test]
@@ -224,6 +226,31 @@ fn what_is_gone_cannot_be_shared_and_its_envelope_can_be_kept() {
     assert_eq!(drops.load(Ordering::Relaxed), 0);
     drop(value);
     assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn an_event_at_rest_is_dropped_once_whatever_becomes_of_it() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let count = || drops.load(Ordering::Relaxed);
+    let kind = EventType::<Counted<8>>::of();
+    let make = || Kept::from(slot(Counted(Arc::clone(&drops), [3; 8])));
+
+    drop(make());
+    assert_eq!(count(), 1);
+
+    let mut first = make();
+    let second = first.clone();
+    assert_eq!(first.get(kind).unwrap().1, [3; 8]);
+    assert!(first.get(EventType::<Counted<9>>::of()).is_none());
+    let mut slot = first.take();
+    assert!(first.is_empty() && first.get(kind).is_none());
+    assert!(first.clone().into_slot().is_empty());
+    assert_eq!(slot.split().1.get(kind).unwrap().1, [3; 8]);
+    drop((first, second));
+    assert_eq!(count(), 1);
+    let again = Kept::from(slot);
+    drop(again.into_slot().split().1.take(kind));
+    assert_eq!(count(), 2);
 }
 
 #[test]
@@ -246,6 +273,8 @@ fn pd6_a_panic_in_a_payloads_drop_is_contained_and_happens_once() {
     assert!(handled.is_empty());
     drop(handled);
     assert_eq!(drops.load(Ordering::Relaxed), 2);
+    drop(Kept::from(slot(Bomb(Arc::clone(&drops)))));
+    assert_eq!(drops.load(Ordering::Relaxed), 3);
 }
 
 #[test]
