@@ -1,6 +1,6 @@
 //! Models of ringbolt's lock-free modules: the real files, run under loom.
 //!
-//! The files of `lane`, the histograms' hand-over, the routing table, counters, a worker's answer and its
+//! The files of `lane` and `breaker`, the histograms' hand-over, the routing table, counters, a worker's answer and its
 //! phase are mounted as they are; what they take from `crate::sync` is found in this crate's [`sync`], made
 //! of loom's primitives. loom then runs each model through every interleaving (with three threads: every one
 //! of at most [`PREEMPTIONS`] preemptions) and every value that the C11 memory model lets a load see.
@@ -21,6 +21,21 @@
     )
 )]
 
+#[allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the engine and its users use all of it, the models what they are about"
+)]
+#[path = "../../src/breaker/mod.rs"]
+mod breaker;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the engine uses all of it, the models what they are about"
+)]
+#[path = "../../src/error.rs"]
+mod error;
 #[allow(
     dead_code,
     unused_imports,

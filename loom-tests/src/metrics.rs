@@ -9,6 +9,16 @@ mod cell;
 
 pub(crate) use cell::CountsCell;
 
+/// As the original.
+#[derive(Debug)]
+#[allow(dead_code, reason = "no model asks for them")]
+pub(crate) struct AttemptCounts {
+    pub(crate) failed_attempts: u64,
+    pub(crate) retries: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) held: u64,
+}
+
 /// As the original, without what reports make of it.
 #[derive(Debug)]
 pub(crate) struct DeliveryCounts {

@@ -10,6 +10,7 @@
     reason = "what a protocol hands on is put behind loom's eyes"
 )]
 
+mod breaker;
 mod close;
 mod control;
 mod counts;

@@ -81,6 +81,16 @@ macro_rules! number {
             }
 
             #[track_caller]
+            pub(crate) fn fetch_or(&self, other: $value, asked: Ordering) -> $value {
+                self.0.fetch_or(other, order(asked))
+            }
+
+            #[track_caller]
+            pub(crate) fn fetch_and(&self, other: $value, asked: Ordering) -> $value {
+                self.0.fetch_and(other, order(asked))
+            }
+
+            #[track_caller]
             pub(crate) fn fetch_max(&self, other: $value, asked: Ordering) -> $value {
                 self.0.fetch_max(other, order(asked))
             }

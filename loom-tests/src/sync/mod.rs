@@ -45,3 +45,6 @@ pub(crate) use std::sync::Arc;
 
 /// A hint, and none here.
 pub(crate) fn prefetch_slot<T>(_base: *const T, _index: usize) {}
+
+/// As above.
+pub(crate) fn prefetch_slot_for_writing<T>(_base: *const T, _index: usize) {}
