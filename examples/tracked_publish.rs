@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::panic::set_hook(Box::new(|_| {}));
     let system = EventSystem::builder()
         .workers(1)
-        .on_error(|failed| println!("{}: {}", failed.subscription_name, failed.failure))
+        .on_error(|failed| println!("{}: {}", failed.component, failed.message))
         .build()?;
     let booking = system
         .subscription("booking")
