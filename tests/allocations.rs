@@ -8,7 +8,8 @@
 mod counting;
 
 use ringbolt::{
-    AsKey, Class, Context, Event, EventId, EventSystem, Key, Metadata, Options, Pool, Publisher,
+    AsKey, Breaker, BreakerPolicy, Class, Context, Event, EventId, EventSystem, Key, Metadata,
+    Options, Pool, Publisher,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -415,4 +416,32 @@ fn pd9_an_event_for_six_pools_costs_one() {
     check_priced(1, 6, &seen, plain, |event| {
         publisher.publish(event).unwrap();
     });
+}
+
+#[test]
+fn pd9_an_event_that_is_held_costs_one() {
+    let _turn = turn();
+    let system = EventSystem::builder().workers(1).build().unwrap();
+    let breaker = Breaker::new("held", BreakerPolicy::new()).unwrap();
+    let seen = Deliveries::default();
+    let subscription = system
+        .subscription("held")
+        .breaker(&breaker)
+        .handler(seen.of::<Plain>())
+        .unwrap();
+    let mut publisher = system.publisher();
+    let (smallest, _) = count(|| {
+        breaker.force_open();
+        for number in 0..PRICED {
+            publisher.publish(plain(number)).unwrap();
+        }
+        while subscription.attempts().held < PRICED {
+            std::thread::yield_now();
+        }
+        breaker.reset();
+        seen.wait_for(PRICED);
+    });
+    // One each, for the share of the value; and what two transitions and their letters take.
+    let beside = smallest - PRICED;
+    assert!(beside < 32, "{beside} allocations beside one each");
 }

@@ -26,16 +26,54 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "event", "publish", "route", "lane", "handler", "outcome", "metrics", "error",
+            "event",
+            "publish",
+            "route",
+            "lane",
+            "handler",
+            "outcome",
+            "retry",
+            "breaker",
+            "dead_letter",
+            "error_event",
+            "metrics",
+            "error",
         ],
     ),
-    ("handler", &["event", "publish", "outcome", "metrics"]),
+    (
+        "handler",
+        &[
+            "event",
+            "publish",
+            "outcome",
+            "retry",
+            "breaker",
+            "dead_letter",
+            "metrics",
+        ],
+    ),
     ("outcome", &[]),
+    ("retry", &["outcome"]),
+    ("breaker", &["error"]),
+    ("dead_letter", &["event", "outcome", "error"]),
+    ("error_event", &["event", "outcome"]),
     ("metrics", &["event", "outcome"]),
     (
         "system",
         &[
-            "event", "publish", "route", "lane", "worker", "handler", "outcome", "metrics", "error",
+            "event",
+            "publish",
+            "route",
+            "lane",
+            "worker",
+            "handler",
+            "outcome",
+            "retry",
+            "breaker",
+            "dead_letter",
+            "error_event",
+            "metrics",
+            "error",
         ],
     ),
     ("error", &[]),
@@ -52,6 +90,7 @@ const LOCK_FREE: &[(&str, char)] = &[
     ("sync", 'H'),
     ("route", 'R'),
     ("metrics", 'M'),
+    ("breaker", 'B'),
 ];
 
 /// Where `unsafe` may be allowed in `src`.
@@ -82,7 +121,8 @@ const WITH_HEADERS: &[&str] = &[
 /// The promises that are kept so far; each has a test whose name starts with its id.
 const PROMISES: &[&str] = &[
     "pd1", "pd2", "pd3", "pd4", "pd5", "pd6", "pd7", "pd8", "pd9", "pd10", "pd11", "pd12", "dr1",
-    "dr2", "dr4", "ob1", "ob2",
+    "dr2", "dr4", "ob1", "ob2", "ro1", "ro2", "ro3", "ro4", "ro5", "ro6", "dq1", "dq2", "dq3",
+    "dq4", "dq5", "cb1", "cb2", "cb3", "cb4", "cb5",
 ];
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) struct BenchSub {
     pub(crate) group_calls: u32,
     /// The subscription's place in tables by subscription.
     pub(crate) place: u32,
+    /// The stamp at which its breaker's window wants to be told the time; never, for most.
+    pub(crate) tick_at: u64,
 }
 
 /// Stands for handlers that are not to be called.
@@ -73,6 +75,21 @@ impl Bench {
         &mut self.types[type_index as usize].subs[number as usize]
     }
 
+    /// The handler of a subscription for an event type.
+    pub(crate) fn find(&mut self, type_index: u32, id: u64) -> Option<&mut BenchSub> {
+        let (subs, _) = self.of_type(type_index);
+        subs.iter_mut().find(|sub| sub.shared.id == id)
+    }
+
+    /// Has a subscription's breaker told the time from this stamp on.
+    pub(crate) fn set_tick(&mut self, id: u64, stamp: u64) {
+        for sub in self.types.iter_mut().flat_map(|entry| &mut entry.subs) {
+            if sub.shared.id == id {
+                sub.tick_at = stamp;
+            }
+        }
+    }
+
     /// Makes a subscription's handlers on this worker.
     pub(crate) fn install(
         &mut self,
@@ -117,6 +134,7 @@ impl Bench {
             shared: Arc::clone(shared),
             group_calls: 0,
             place: u32::try_from(shared.place).expect("fewer than 2^32 subscriptions"),
+            tick_at: u64::MAX,
         });
     }
 

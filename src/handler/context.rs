@@ -2,7 +2,7 @@
 //!
 //! publish → route → lane → worker → **handler** → outcome
 
-use crate::event::{Class, Event, EventId, Head, Metadata};
+use crate::event::{Class, Event, EventId, Head, Metadata, id_of};
 use crate::publish::{Admission, Options, PublishError, Receipt, WorkerOut};
 use crate::sync::clock::Clock;
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub(crate) class: Class,
     pub(crate) is_keyed: bool,
     pub(crate) end_of_batch: bool,
+    pub(crate) attempt: u32,
+    pub(crate) is_redelivery: bool,
 }
 
 impl Context<'_> {
@@ -85,6 +87,18 @@ impl Context<'_> {
         self.end_of_batch
     }
 
+    /// Which attempt at this delivery the call is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether a dead letter is being redelivered: the handler may have seen this event before.
+    #[must_use]
+    pub fn is_redelivery(&self) -> bool {
+        self.is_redelivery
+    }
+
     /// The worker that makes the call.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
@@ -124,14 +138,6 @@ impl Context<'_> {
     pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
         self.caller.out.publish_tracked(event, self.class)
     }
-}
-
-/// The id of an event by its envelope.
-pub(crate) fn id_of(head: &Head, clock: &Clock) -> EventId {
-    head.extras
-        .as_ref()
-        .and_then(|extras| extras.id)
-        .unwrap_or_else(|| EventId::derive(clock, head.stamp, head.sequence))
 }
 
 impl fmt::Debug for Context<'_> {

@@ -5,12 +5,15 @@
 mod bench;
 mod context;
 mod erased;
+mod policies;
 mod subscription;
 
+pub(crate) use crate::event::id_of;
 pub(crate) use bench::{Bench, BenchPlace, BenchSub};
-pub(crate) use context::{Caller, id_of};
+pub(crate) use context::Caller;
 pub use context::{Context, WorkerId};
 pub(crate) use erased::{Erased, Installer, Recipe, by_ref, by_value, from_factory};
+pub(crate) use policies::{Policies, TimeLimit};
 pub(crate) use subscription::SubscriptionShared;
 
 use crate::event::Event;

@@ -2,9 +2,10 @@
 //!
 //! publish → route → lane → worker → **handler** → outcome
 
-use super::Recipe;
+use super::{Policies, Recipe};
+use crate::dead_letter::Subscriber;
 use crate::event::{Descriptor, contain};
-use crate::metrics::{CountsCell, DeliveryCounts, MARK_WITHDRAWN};
+use crate::metrics::{AttemptCounts, CountsCell, DeliveryCounts, MARK_WITHDRAWN};
 use crate::sync::{Arc, Mutex};
 
 /// One registered handler.
@@ -17,6 +18,9 @@ pub(crate) struct SubscriptionShared {
     pub(crate) place: usize,
     pub(crate) events: Vec<&'static Descriptor>,
     pub(crate) takes_by_value: bool,
+    pub(crate) policies: Policies,
+    /// Whose its letters are.
+    pub(crate) subscriber: Arc<Subscriber>,
     /// Until the subscription is withdrawn or the engine has ended. A lock on the cold side only.
     recipe: Mutex<Option<Arc<dyn Recipe>>>,
     /// A counter block for each worker of the pool, and one for whoever stops the engine.
@@ -30,15 +34,24 @@ impl SubscriptionShared {
         pool: usize,
         place: usize,
         recipe: Arc<dyn Recipe>,
+        policies: Policies,
         worker_count: usize,
     ) -> Self {
+        let subscriber = Arc::new(Subscriber::new(
+            id,
+            name.as_str(),
+            policies.is_sequential,
+            recipe.takes_by_value(),
+        ));
         Self {
+            subscriber,
             id,
             name,
             pool,
             place,
             events: recipe.events(),
             takes_by_value: recipe.takes_by_value(),
+            policies,
             recipe: Mutex::new(Some(recipe)),
             counts: (0..=worker_count).map(|_| Arc::default()).collect(),
         }
@@ -62,6 +75,15 @@ impl SubscriptionShared {
         let recipe = self.recipe.lock().take();
         // A closure's drop is the user's code.
         let _ = contain(|| drop(recipe));
+    }
+
+    /// How its attempts went, over the workers.
+    pub(crate) fn attempts(&self) -> AttemptCounts {
+        let mut totals = AttemptCounts::default();
+        for cell in &self.counts {
+            totals.add(&cell.attempts());
+        }
+        totals
     }
 
     /// Sum over the workers.

@@ -6,7 +6,7 @@
 //! where they lie, drops what it leaves in them, and gives them back by chunks.
 
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, Barrier, WatchedArc, prefetch_slot};
+use crate::sync::{Arc, Barrier, WatchedArc, prefetch_slot, prefetch_slot_for_writing};
 use std::cell::Cell;
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -62,6 +62,7 @@ impl<T> LaneTx<T> {
         let has_room = self.fill_with(write);
         if has_room {
             self.release();
+            self.prepare();
         }
         has_room
     }
@@ -96,6 +97,16 @@ impl<T> LaneTx<T> {
         // Release [publish]: pairs with the Acquire in `LaneRx::take`; the slots happen-before whoever
         // sees this tail (L2).
         self.stats.tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Wins the next slot's lines back from the worker's processor, before anybody waits for what will be
+    /// written there.
+    #[inline(always)]
+    fn prepare(&self) {
+        // Else the worker may be reading that very slot.
+        if self.known_credit() > 0 {
+            prefetch_slot_for_writing(self.places.address(self.tail), 0);
+        }
     }
 
     /// Slots known to be free without looking at the worker's cache line.

@@ -2,7 +2,7 @@
 //!
 //! publish → route → lane → worker → handler → **outcome**
 
-use super::DeliveryCounts;
+use super::{AttemptCounts, DeliveryCounts};
 use crate::outcome::Ended;
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -31,6 +31,16 @@ struct Words {
     withdrawn: AtomicU64,
     abandoned: AtomicU64,
     marks: AtomicU32,
+    failed_attempts: AtomicU64,
+    retries: AtomicU64,
+    timeouts: AtomicU64,
+    held: AtomicU64,
+}
+
+/// Adds one to a number that only the calling thread writes.
+fn bump(word: &AtomicU64) {
+    // Relaxed: a number to look at.
+    word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 impl CountsCell {
@@ -79,6 +89,39 @@ impl CountsCell {
         // Release [ending]: pairs with the Acquire in `read`; whoever sees the ending sees the admission
         // before it (M1).
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// An attempt failed, whatever follows from it.
+    pub(crate) fn note_failed_attempt(&self) {
+        bump(&self.0.failed_attempts);
+    }
+
+    /// Another attempt is to follow.
+    pub(crate) fn note_retry(&self) {
+        bump(&self.0.retries);
+    }
+
+    /// A call took longer than its limit.
+    pub(crate) fn note_timeout(&self) {
+        bump(&self.0.timeouts);
+    }
+
+    /// So many deliveries are on the shelf.
+    pub(crate) fn set_held(&self, count: u64) {
+        // Relaxed: a number to look at.
+        self.0.held.store(count, Ordering::Relaxed);
+    }
+
+    /// How attempts went.
+    pub(crate) fn attempts(&self) -> AttemptCounts {
+        // Relaxed: numbers to look at, each for itself.
+        let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        AttemptCounts {
+            failed_attempts: read(&self.0.failed_attempts),
+            retries: read(&self.0.retries),
+            timeouts: read(&self.0.timeouts),
+            held: read(&self.0.held),
+        }
     }
 
     /// Endings first, then admissions: a live snapshot never shows more ended than begun (PD8).

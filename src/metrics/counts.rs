@@ -28,6 +28,30 @@ pub struct DeliveryCounts {
     pub abandoned: u64,
 }
 
+/// What attempts came to, of one subscription or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AttemptCounts {
+    /// Attempts that failed, by error, panic or timeout, whatever followed.
+    pub failed_attempts: u64,
+    /// Failed attempts that another one was to follow.
+    pub retries: u64,
+    /// Calls that took longer than their subscription's limit.
+    pub timeouts: u64,
+    /// Deliveries that wait on their worker at this moment: for a retry, behind one, or for a breaker.
+    pub held: u64,
+}
+
+impl AttemptCounts {
+    /// Adds `other` to these counts.
+    pub fn add(&mut self, other: &Self) {
+        self.failed_attempts += other.failed_attempts;
+        self.retries += other.retries;
+        self.timeouts += other.timeouts;
+        self.held += other.held;
+    }
+}
+
 impl DeliveryCounts {
     /// Deliveries that have reached their outcome.
     #[must_use]

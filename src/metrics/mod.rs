@@ -14,7 +14,7 @@ mod latency;
 mod recorder;
 mod report;
 
-pub(crate) use cell::{CountsCell, MARK_WITHDRAWN};
+pub(crate) use cell::{CountsCell, MARK_BREAKER, MARK_HELD, MARK_TIMED, MARK_WITHDRAWN};
 pub use counts::*;
 pub use hgrm::*;
 #[cfg(feature = "hlog")]

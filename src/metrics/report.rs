@@ -7,7 +7,7 @@
 
 mod table;
 
-use super::counts::DeliveryCounts;
+use super::counts::{AttemptCounts, DeliveryCounts};
 use super::latency::{Latency, LatencySummary};
 use crate::event::Class;
 use serde::Serialize;
@@ -65,6 +65,8 @@ pub struct SubscriptionReport {
     pub events: Vec<&'static str>,
     /// What became of its deliveries.
     pub counts: DeliveryCounts,
+    /// How attempts went, and what is held.
+    pub attempts: AttemptCounts,
     /// Time in its handler.
     pub handler: Latency,
 }
@@ -101,11 +103,30 @@ pub struct WorkerReport {
     pub worker: u16,
     /// What it is at.
     pub state: WorkerState,
+    /// The call that it is in, if that is timed by itself: its subscription has a limit, or is on its way
+    /// through a retry.
+    pub call: Option<CallReport>,
+    /// The subscription whose full shelf of held deliveries keeps it from taking anything from outside.
+    pub held_back_by: Option<String>,
     /// How long ago it last recorded anything; its latencies in this report are that old. A large
     /// age is normal while parked, and a stuck handler's trace otherwise.
     pub age_ns: u64,
     /// Events it has taken.
     pub taken: u64,
+}
+
+/// A call of a handler that has not come back.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CallReport {
+    /// The subscription's number.
+    pub subscription: u64,
+    /// The subscription's name.
+    pub name: String,
+    /// How long it has been.
+    pub since_ns: u64,
+    /// Whether that is longer than the subscription's limit: the handler is stuck.
+    pub is_over_limit: bool,
 }
 
 /// One class of a pool in a [`Report`].
@@ -247,7 +268,9 @@ impl Report {
             ("lanes", self.lane_table()),
             ("workers", self.worker_table()),
         ];
-        for (title, table) in sections {
+        let attempts = ("attempts", self.attempt_table());
+        let attempts = (!attempts.1.is_empty()).then_some(attempts);
+        for (title, table) in sections.into_iter().chain(attempts) {
             text.push('\n');
             text.push_str(title);
             text.push('\n');
@@ -401,6 +424,35 @@ impl Report {
         table
     }
 
+    /// Only for those of whose attempts anything is to be told.
+    fn attempt_table(&self) -> Table {
+        let mut table = Table::new(
+            ["id", "name", "pool"],
+            ["failed attempts", "retries", "timeouts", "held"],
+        );
+        for subscription in &self.subscriptions {
+            let attempts = &subscription.attempts;
+            if *attempts == AttemptCounts::default() {
+                continue;
+            }
+            table.row(
+                [
+                    subscription.id.to_string(),
+                    printable(&subscription.name),
+                    printable(&subscription.pool),
+                ],
+                [
+                    attempts.failed_attempts,
+                    attempts.retries,
+                    attempts.timeouts,
+                    attempts.held,
+                ]
+                .map(grouped),
+            );
+        }
+        table
+    }
+
     fn worker_table(&self) -> Table {
         let mut table = Table::new(["pool", "worker", "state"], ["taken", "last recorded"]);
         for worker in &self.workers {
@@ -408,7 +460,7 @@ impl Report {
                 [
                     printable(&worker.pool),
                     worker.worker.to_string(),
-                    worker.state.name().replace('_', " "),
+                    worker.state_text(),
                 ],
                 [
                     grouped(worker.taken),
@@ -443,6 +495,22 @@ fn latency_cells(latency: &Latency) -> [String; 7] {
         }
     });
     [grouped(count), p50, p90, p99, p99_9, p99_99, max]
+}
+
+impl WorkerReport {
+    /// The state, and who is to blame for it.
+    fn state_text(&self) -> String {
+        let state = self.state.name().replace('_', " ");
+        match (&self.call, &self.held_back_by) {
+            (Some(call), _) if call.is_over_limit => format!(
+                "stuck in {} for {}",
+                printable(&call.name),
+                readable_ns(call.since_ns)
+            ),
+            (_, Some(name)) => format!("{state}, held back by {}", printable(name)),
+            _ => state,
+        }
+    }
 }
 
 /// The first few names; a subscription may be for hundreds of types.

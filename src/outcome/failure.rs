@@ -101,13 +101,14 @@ impl Failure {
     pub fn chain(&self) -> Vec<String> {
         let mut chain = vec![self.0.message.clone()];
         let mut cause: Option<&(dyn Error + 'static)> = self.source().map(|error| error as _);
-        while let Some(error) = cause {
+        // An error that is its own source, over and over, is somebody's fault, and no reason to hang.
+        for _ in 0..CHAIN_MAX {
+            let Some(error) = cause else { break };
             let message = error.to_string();
             // The failure's own message is its error's, where it was converted from one.
             if chain.len() > 1 || message != chain[0] {
                 chain.push(message);
             }
-            // An error that is its own source, over and over, is somebody's fault, and no reason to hang.
             cause = error.source().filter(|_| chain.len() < CHAIN_MAX);
         }
         chain

@@ -5,13 +5,13 @@
 //! A handler's context publishes through the worker's [`WorkerOut`]: the worker's own events go into a
 //! queue of its own, others' into lanes between workers, what does not fit into the spill.
 
-use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, dispose, pools_in};
 use super::publisher::{Lent, OutLane};
 use super::spill::{Queue, Spill};
 use super::{Admission, Options, PublishError, Receipt};
 use crate::event::{Class, Event, EventId, Head, SequenceLease, Slot};
 use crate::lane::{CLASS_COUNT, GateState};
-use crate::route::{Fabric, POOL_COUNT_MAX, PublisherState, pick};
+use crate::route::{Control, Fabric, POOL_COUNT_MAX, PublisherState, pick};
 use crate::sync::clock::Clock;
 use crate::sync::{Arc, realtime};
 use smallvec::SmallVec;
@@ -276,6 +276,21 @@ impl WorkerOut {
         parcel.send(|label, cargo| self.send(label, cargo, admission))
     }
 
+    /// Publishes what was put together before, as the worker's own.
+    pub(crate) fn publish_parcel<E: Event>(
+        &self,
+        parcel: Parcel<E>,
+        admission: Admission,
+    ) -> Result<(), PublishError<E>> {
+        parcel.send(|label, cargo| self.send(label, cargo, admission))
+    }
+
+    /// Ends the batch that the worker is at, as soon as that can be.
+    #[cold]
+    pub(crate) fn cut_batch(&self) {
+        self.fabric.ports[self.worker].send(Control::Nudge, self.fabric.barrier);
+    }
+
     /// Publishes from a handler, with a receipt.
     pub(crate) fn publish_tracked<E: Event>(
         &self,
@@ -302,12 +317,9 @@ impl WorkerOut {
             if fabric.gate.state() == GateState::Shut {
                 return Err(Refused::Closed);
             }
-            self.state.note_unhandled();
-            return if fabric.no_handler_is_error {
-                Err(Refused::NoHandler)
-            } else {
-                Ok(())
-            };
+            let note = || self.state.note_unhandled();
+            let sequence = || self.queues.borrow_mut().lease.next();
+            return dispose(&fabric.unwanted, label, cargo, note, sequence);
         }
         let mut queues = self.queues.borrow_mut();
         let queues = &mut *queues;

@@ -7,6 +7,7 @@
 //! [`Context`](crate::Context) publishes on the worker's own thread, and never waits (PD5).
 
 mod admission;
+mod delayed;
 mod error;
 mod local;
 mod parcel;
@@ -16,6 +17,8 @@ mod spill;
 mod tracked;
 
 pub use admission::{Admission, Options};
+pub use delayed::Scheduled;
+pub(crate) use delayed::{Delayed, DelayedCount};
 pub use error::{BatchError, PublishError};
 pub(crate) use local::{
     OnThread, Polling, WorkerOut, current, is_worker_thread, may_publish, may_wait_for_itself,

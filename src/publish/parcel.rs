@@ -8,10 +8,12 @@
 
 use super::{Options, PublishError, Receipt};
 use crate::event::{Class, Event, EventType, Extras, Head, Slot, Tracker, Wide};
+use crate::route::Unwanted;
 use crate::sync::Arc;
 use std::mem::MaybeUninit;
 
 /// What a slot will say beside the event's value.
+#[derive(Clone)]
 pub(crate) struct Label {
     pub(crate) type_index: u32,
     pub(crate) class: Class,
@@ -206,6 +208,22 @@ impl<E: Event> Parcel<E> {
         Receipt(extras)
     }
 
+    /// An event that was refused, with what was said about it.
+    pub(crate) fn again(label: Label, event: E) -> Self {
+        Self {
+            label,
+            value: Value::Whole(event),
+        }
+    }
+
+    /// The event, if it was put nowhere.
+    pub(crate) fn into_event(self) -> Option<E> {
+        match self.value {
+            Value::Whole(event) => Some(event),
+            Value::Shared(_) | Value::Gone => None,
+        }
+    }
+
     /// Has the event sent; if it is refused, it comes back.
     pub(crate) fn send(
         mut self,
@@ -223,6 +241,29 @@ impl<E: Event> Parcel<E> {
             Refused::NoHandler => PublishError::NoHandler(event),
             Refused::WouldDeadlock => PublishError::WouldDeadlock(event),
         })
+    }
+}
+
+/// What becomes of an event that nobody subscribes to; `note` is called if that is settled.
+#[cold]
+pub(crate) fn dispose(
+    unwanted: &Unwanted,
+    label: &Label,
+    cargo: &mut dyn Cargo,
+    note: impl FnOnce(),
+    sequence: impl FnOnce() -> u64,
+) -> Result<(), Refused> {
+    match unwanted {
+        Unwanted::Kept(keeper) if !keeper.has_room() => return Err(Refused::Full),
+        Unwanted::Kept(keeper) => {
+            label.put(cargo, sequence(), &[()], |(), slot| keeper.keep(slot));
+        }
+        Unwanted::Dropped | Unwanted::Refused => {}
+    }
+    note();
+    match unwanted {
+        Unwanted::Refused => Err(Refused::NoHandler),
+        Unwanted::Dropped | Unwanted::Kept(_) => Ok(()),
     }
 }
 

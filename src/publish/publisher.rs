@@ -6,7 +6,7 @@
 //! [`Publisher::publish`] for a type with one pool, on a lane that is open and has room; whatever is
 //! rarer goes through [`Publisher::send`], which is out of line and the same code for all types.
 
-use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, dispose, pools_in};
 use super::spill::Queue;
 use super::{
     Admission, BatchError, Options, PublishError, Receipt, current, is_worker_thread, may_publish,
@@ -567,12 +567,9 @@ impl Publisher {
             if !may_publish(&fabric) {
                 return Err(Refused::Closed);
             }
-            self.state.note_unhandled();
-            return if fabric.no_handler_is_error {
-                Err(Refused::NoHandler)
-            } else {
-                Ok(())
-            };
+            let note = || self.state.note_unhandled();
+            let sequence = || self.lease.next();
+            return dispose(&fabric.unwanted, label, cargo, note, sequence);
         }
         let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
         let mut is_full = false;

@@ -6,7 +6,7 @@
 //! threads: if one thread's publish returned before another's began, events of one key and class are
 //! handled in that order.
 
-use super::parcel::{Cargo, Label, Parcel, Refused, pools_in};
+use super::parcel::{Cargo, Label, Parcel, Refused, dispose, pools_in};
 use super::spill::Queue;
 use super::{
     Admission, PublishError, WorkerOut, current, is_worker_thread, may_publish, polls_any,
@@ -97,12 +97,8 @@ fn try_send(
         if !may_publish(fabric) {
             return Err(Refused::Closed);
         }
-        fabric.note_shared_unhandled();
-        return if fabric.no_handler_is_error {
-            Err(Refused::NoHandler)
-        } else {
-            Ok(())
-        };
+        let note = || fabric.note_shared_unhandled();
+        return dispose(&fabric.unwanted, label, cargo, note, sequence);
     }
     let mut places: SmallVec<[Place; POOL_COUNT_MAX]> = SmallVec::new();
     let mut is_full = false;

@@ -9,6 +9,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::clock::Clock;
 use crate::sync::{Arc, Barrier, CachePadded, Mutex, OnceLock, realtime};
 use std::any::Any;
+use std::fmt;
 
 /// Most pools an engine can have: a bit each in a routing word.
 pub(crate) const POOL_COUNT_MAX: usize = 64;
@@ -22,12 +23,40 @@ pub(crate) struct Attached {
     pub(crate) from_worker: bool,
 }
 
+/// Where events go that nobody subscribes to, if they are kept.
+pub(crate) trait Keeper: Send + Sync {
+    /// Whether there is room for one more; a little more than there is room for is kept all the same.
+    fn has_room(&self) -> bool;
+    fn keep(&self, slot: Slot);
+}
+
+/// What happens to an event that nobody subscribes to (PD11); it is counted in any case.
+#[derive(Clone, Default)]
+pub(crate) enum Unwanted {
+    #[default]
+    Dropped,
+    Refused,
+    Kept(Arc<dyn Keeper>),
+}
+
+impl fmt::Debug for Unwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dropped => "Dropped",
+            Self::Refused => "Refused",
+            Self::Kept(_) => "Kept",
+        })
+    }
+}
+
 /// A message to a worker. What it is told beside lanes is a sealed letter here: routing carries it and
 /// does not know of handlers.
 #[derive(Debug)]
 pub(crate) enum Control {
     Attach(Attached),
     Letter(Box<dyn Any + Send>),
+    /// Nothing but a reason to end a batch: the worker's own.
+    Nudge,
 }
 
 /// A worker as seen from outside.
@@ -145,7 +174,7 @@ pub(crate) struct Fabric {
     pub(crate) inbox_capacity: usize,
     pub(crate) spill_max: usize,
     /// An event that nobody subscribes to is an error, not a count.
-    pub(crate) no_handler_is_error: bool,
+    pub(crate) unwanted: Unwanted,
     /// Classes that may be dropped, by index.
     pub(crate) lossy: [bool; CLASS_COUNT],
     /// A lock on the cold side only: publishers come, go, and are counted.
@@ -166,7 +195,7 @@ pub(crate) struct FabricParts {
     pub(crate) lane_capacity: usize,
     pub(crate) inbox_capacity: usize,
     pub(crate) spill_max: usize,
-    pub(crate) no_handler_is_error: bool,
+    pub(crate) unwanted: Unwanted,
     pub(crate) lossy: [bool; CLASS_COUNT],
 }
 
@@ -184,7 +213,7 @@ impl Fabric {
             lane_capacity: parts.lane_capacity,
             inbox_capacity: parts.inbox_capacity,
             spill_max: parts.spill_max,
-            no_handler_is_error: parts.no_handler_is_error,
+            unwanted: parts.unwanted,
             lossy: parts.lossy,
             publishers: Mutex::new(Publishers::default()),
             shared_counts: CachePadded::default(),

@@ -9,7 +9,8 @@ mod fabric;
 mod table;
 
 pub(crate) use fabric::{
-    Attached, Control, Fabric, FabricParts, POOL_COUNT_MAX, PoolInfo, PublisherState, WorkerPort,
+    Attached, Control, Fabric, FabricParts, Keeper, POOL_COUNT_MAX, PoolInfo, PublisherState,
+    Unwanted, WorkerPort,
 };
 pub(crate) use table::Routes;
 

@@ -1,6 +1,7 @@
 //! Time: raw stamps that cost one instruction, turned into nanoseconds only when somebody reads.
 
-use std::sync::{Arc, OnceLock};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bits behind the point of a [`Clock`]'s scale.
@@ -20,11 +21,30 @@ pub struct Clock {
     base_raw: u64,
     /// ...and what it said, in nanoseconds since 1970.
     base_wall_ns: u64,
+    /// Of a manual clock: who wants to know that it was moved.
+    sleepers: Option<Arc<Sleepers>>,
 }
 
 /// The hand that moves a [`Clock::manual`].
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<quanta::Mock>);
+pub struct ManualClock {
+    source: quanta::Clock,
+    hand: Arc<quanta::Mock>,
+    sleepers: Arc<Sleepers>,
+}
+
+/// Wakes one that sleeps by a manual clock; `false` once nobody is there.
+type Waker = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Those that sleep until a manual clock says so: their real time tells them nothing.
+#[derive(Default)]
+struct Sleepers(Mutex<Vec<Waker>>);
+
+impl fmt::Debug for Sleepers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sleepers")
+    }
+}
 
 impl Clock {
     /// The processor's time-stamp counter (`quanta`), or the system's monotonic clock where there is
@@ -32,20 +52,47 @@ impl Clock {
     #[must_use]
     pub fn real() -> Self {
         static SOURCE: OnceLock<quanta::Clock> = OnceLock::new();
-        Self::of(SOURCE.get_or_init(quanta::Clock::new).clone(), wall_ns())
+        Self::of(
+            SOURCE.get_or_init(quanta::Clock::new).clone(),
+            wall_ns(),
+            None,
+        )
     }
 
     /// A clock that stands still until its hand moves it; wall time starts at 2020-01-01.
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
         let (source, hand) = quanta::Clock::mock();
+        let sleepers = Arc::new(Sleepers::default());
         (
-            Self::of(source, 1_577_836_800_000_000_000),
-            ManualClock(hand),
+            Self::of(
+                source.clone(),
+                1_577_836_800_000_000_000,
+                Some(Arc::clone(&sleepers)),
+            ),
+            ManualClock {
+                source,
+                hand,
+                sleepers,
+            },
         )
     }
 
-    fn of(source: quanta::Clock, base_wall_ns: u64) -> Self {
+    /// Has a manual clock call this whenever it is moved, until it answers `false`; a real one never does, as
+    /// sleepers of real time wake by themselves.
+    pub(crate) fn on_move(&self, wake: impl Fn() -> bool + Send + Sync + 'static) {
+        if let Some(sleepers) = &self.sleepers {
+            let mut sleepers = sleepers.0.lock().unwrap_or_else(PoisonError::into_inner);
+            sleepers.push(Box::new(wake));
+        }
+    }
+
+    /// Whether time passes by itself.
+    pub(crate) fn is_real(&self) -> bool {
+        self.sleepers.is_none()
+    }
+
+    fn of(source: quanta::Clock, base_wall_ns: u64, sleepers: Option<Arc<Sleepers>>) -> Self {
         let scale = source.delta_as_nanos(0, 1 << SCALE_BITS);
         let base_raw = source.raw();
         Self {
@@ -53,6 +100,7 @@ impl Clock {
             scale,
             base_raw,
             base_wall_ns,
+            sleepers,
         }
     }
 
@@ -98,10 +146,18 @@ impl Clock {
 }
 
 impl ManualClock {
-    /// Moves the clock forward.
+    /// Moves the clock forward, to the last moment that it can tell at most, and wakes the workers that sleep until a
+    /// time by it.
     pub fn advance(&self, by: Duration) {
-        self.0
-            .increment(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+        let mut sleepers = self
+            .sleepers
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let left = u64::MAX - self.source.raw();
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.hand.increment(by.min(left));
+        sleepers.retain(|wake| wake());
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) use barrier::Barrier;
 pub(crate) use cell::UnsafeCell;
 pub(crate) use handover::Handover;
 pub(crate) use park::ParkWord;
-pub(crate) use prefetch::prefetch_slot;
+pub(crate) use prefetch::{prefetch_slot, prefetch_slot_for_writing};
 
 pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
 pub(crate) use crossbeam_utils::CachePadded;

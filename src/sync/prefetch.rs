@@ -19,3 +19,25 @@ pub(crate) fn prefetch_slot<T>(base: *const T, index: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (base, index);
 }
+
+/// As [`prefetch_slot`], for a slot that will be written: the lines are also won from other processors.
+#[inline(always)]
+pub(crate) fn prefetch_slot_for_writing<T>(base: *const T, index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let address = base.wrapping_add(index).cast::<u8>();
+        // SAFETY: prefetching is a hint; it is defined for every address, mapped or not, and a processor
+        // that does not know it does nothing. As text, because the intrinsic asks for reading only where
+        // the target is not known to have this.
+        unsafe {
+            std::arch::asm!(
+                "prefetchw [{0}]",
+                "prefetchw [{0} + 64]",
+                in(reg) address,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (base, index);
+}

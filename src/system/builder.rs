@@ -2,17 +2,18 @@
 
 use super::engine::{Engine, EngineParts, PoolRuntime};
 use super::handle::EventSystem;
+use super::letters::NobodyWants;
 use super::shutdown::{ShutdownReport, StopObserver};
+use crate::dead_letter::{DeadLetterPolicy, Queue};
 use crate::error::{Error, ErrorKind};
+use crate::error_event::{ErrorEvent, ErrorHub, ErrorObserver, Escalation};
 use crate::event::Class;
 use crate::handler::WorkerId;
 use crate::lane::CLASS_COUNT;
-use crate::route::{Fabric, FabricParts, POOL_COUNT_MAX, PoolInfo, WorkerPort};
+use crate::route::{Fabric, FabricParts, POOL_COUNT_MAX, PoolInfo, Unwanted, WorkerPort};
 use crate::sync::clock::Clock;
 use crate::sync::{Arc, Barrier, thread};
-use crate::worker::{
-    ErrorObserver, ErrorReport, Stamps, Wait, Worker, WorkerSettings, WorkerShared, needs_bell,
-};
+use crate::worker::{Failing, Stamps, Wait, Worker, WorkerSettings, WorkerShared, needs_bell};
 use std::fmt;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub enum NoHandler {
     Ignore,
     /// It comes back as `PublishError::NoHandler`.
     Error,
+    /// It becomes a dead letter; needs [`Builder::dead_letters`]. With a full queue that pauses, there is no
+    /// room for it, and the publisher's admission says what then.
+    DeadLetter,
 }
 
 /// How publishers and sleeping workers find each other; fixed when the engine is built.
@@ -119,8 +123,11 @@ pub struct Builder {
     starvation_limit: usize,
     no_handler: NoHandler,
     lossy: [bool; CLASS_COUNT],
-    observer: Option<ErrorObserver>,
+    observers: Vec<ErrorObserver>,
+    escalations: Vec<Escalation>,
     stop_observer: Option<StopObserver>,
+    delayed_max: usize,
+    dead_letters: Option<DeadLetterPolicy>,
     clock: Option<Clock>,
 }
 
@@ -139,8 +146,11 @@ impl Builder {
             starvation_limit: 256,
             no_handler: NoHandler::default(),
             lossy: [false; CLASS_COUNT],
-            observer: None,
+            observers: Vec::new(),
+            escalations: Vec::new(),
             stop_observer: None,
+            delayed_max: 1_000_000,
+            dead_letters: None,
             clock: None,
         }
     }
@@ -227,9 +237,16 @@ impl Builder {
         self
     }
 
-    /// Is told of every failed delivery, on the worker's thread; to be quick, and free to panic.
-    pub fn on_error(mut self, observer: impl Fn(&ErrorReport<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
+    /// Is told of everything that goes wrong, every failed delivery first of all, on the worker's thread; to be quick,
+    /// and free to panic. Several may be given, and are told in this order.
+    pub fn on_error(mut self, observer: impl Fn(&ErrorEvent) + Send + Sync + 'static) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Adds a rule that raises the severity of errors once there are many. Several are asked in this order.
+    pub fn escalate(mut self, rule: Escalation) -> Self {
+        self.escalations.push(rule);
         self
     }
 
@@ -240,6 +257,19 @@ impl Builder {
         observer: impl Fn(&ShutdownReport) + Send + Sync + 'static,
     ) -> Self {
         self.stop_observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Gives the engine a dead-letter queue: deliveries that fail for good are kept there, with everything that
+    /// is needed to look at them and to try again. Without one they are counted as failed.
+    pub fn dead_letters(mut self, policy: DeadLetterPolicy) -> Self {
+        self.dead_letters = Some(policy);
+        self
+    }
+
+    /// How many events may wait to be published later; a million at first.
+    pub fn delayed_max(mut self, events: usize) -> Self {
+        self.delayed_max = events;
         self
     }
 
@@ -315,6 +345,17 @@ impl Builder {
                     pool.name
                 ));
             }
+        }
+        for rule in &self.escalations {
+            rule.check(&mut faults);
+        }
+        match &self.dead_letters {
+            Some(policy) => policy.check(&mut faults),
+            None if self.no_handler == NoHandler::DeadLetter => faults.push(
+                "no_handler: there is no dead-letter queue for such events (give one with dead_letters, or choose Ignore or Error)"
+                    .to_owned(),
+            ),
+            None => {}
         }
         if faults.is_empty() {
             Ok(())
@@ -393,6 +434,17 @@ impl Builder {
             }
             first += pool.workers;
         }
+        let letters = self
+            .dead_letters
+            .clone()
+            .map(|policy| Arc::new(Queue::new(policy, clock.clone())));
+        let unwanted = match (self.no_handler, &letters) {
+            (NoHandler::DeadLetter, Some(queue)) => {
+                Unwanted::Kept(Arc::new(NobodyWants::new(Arc::clone(queue))))
+            }
+            (NoHandler::Error, _) => Unwanted::Refused,
+            _ => Unwanted::Dropped,
+        };
         let fabric = Arc::new(Fabric::new(FabricParts {
             barrier,
             has_bell,
@@ -405,7 +457,7 @@ impl Builder {
             lane_capacity: self.lane_capacity,
             inbox_capacity: self.inbox_capacity,
             spill_max: self.spill_max,
-            no_handler_is_error: self.no_handler == NoHandler::Error,
+            unwanted,
             lossy: self.lossy,
         }));
         let engine = Arc::new(Engine::new(EngineParts {
@@ -413,9 +465,27 @@ impl Builder {
             pools,
             workers: shared,
             stamps: self.stamps,
-            observer: self.observer.clone(),
+            failing: Failing {
+                errors: Arc::new(ErrorHub::new(
+                    self.observers.clone(),
+                    self.escalations.clone(),
+                )),
+                letters,
+            },
+            delayed_max: self.delayed_max,
             stop_observer: self.stop_observer.clone(),
         }));
+        engine.own_letters();
+        let sleepers = Arc::downgrade(&engine.fabric);
+        engine.fabric.clock.on_move(move || {
+            let Some(fabric) = sleepers.upgrade() else {
+                return false;
+            };
+            for port in &fabric.ports {
+                port.wake.notify(fabric.barrier);
+            }
+            true
+        });
         let system = EventSystem::new(Arc::clone(&engine));
         // If a thread cannot be started, dropping the system stops those that were.
         for (index, pool) in self.pools.iter().enumerate() {
@@ -440,7 +510,7 @@ impl Builder {
         let fabric = Arc::clone(&engine.fabric);
         let shared = Arc::clone(&engine.workers[worker]);
         let settings = engine.pools[pool].settings.clone();
-        let observer = engine.observer.clone();
+        let failing = engine.failing.clone();
         let name = format!("{}-{}", self.pools[pool].name, shared.id.index);
         let pinned = super::engine::StartSignal::new();
         let signal = Arc::clone(&pinned);
@@ -450,7 +520,7 @@ impl Builder {
                 return;
             }
             // Made before the signal: from then on letters find a worker that reads them.
-            let worker = Worker::new(fabric, shared, settings, observer);
+            let worker = Worker::new(fabric, shared, settings, failing);
             signal.give(Ok(()));
             worker.run();
         })

@@ -2,11 +2,13 @@
 
 use super::registry::Registry;
 use super::shutdown::{StopObserver, Stopping};
+use crate::lane::GateState;
 use crate::metrics::Recording;
+use crate::publish::DelayedCount;
 use crate::route::{Control, Fabric};
 use crate::sync::thread::{JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::worker::{ErrorObserver, Letter, Phase, Stamps, Stash, WorkerSettings, WorkerShared};
+use crate::worker::{Failing, Letter, Phase, Stamps, Stash, WorkerSettings, WorkerShared};
 use std::fmt;
 use std::io;
 
@@ -48,7 +50,7 @@ pub(crate) struct Engine {
     pub(crate) pools: Vec<PoolRuntime>,
     pub(crate) workers: Vec<Arc<WorkerShared>>,
     pub(crate) stamps: Stamps,
-    pub(crate) observer: Option<ErrorObserver>,
+    pub(crate) failing: Failing,
     pub(crate) stop_observer: Option<StopObserver>,
     /// Held for the length of a change, so that changes take turns; never on a worker's thread.
     pub(crate) changes: Mutex<()>,
@@ -58,6 +60,9 @@ pub(crate) struct Engine {
     pub(crate) recordings: Mutex<Vec<Recording>>,
     pub(crate) stopping: Stopping,
     pub(crate) started: u64,
+    /// Events that are published later.
+    pub(crate) delayed: Arc<DelayedCount>,
+    pub(crate) delayed_max: usize,
 }
 
 /// What an engine is made of.
@@ -66,8 +71,9 @@ pub(crate) struct EngineParts {
     pub(crate) pools: Vec<PoolRuntime>,
     pub(crate) workers: Vec<Arc<WorkerShared>>,
     pub(crate) stamps: Stamps,
-    pub(crate) observer: Option<ErrorObserver>,
+    pub(crate) failing: Failing,
     pub(crate) stop_observer: Option<StopObserver>,
+    pub(crate) delayed_max: usize,
 }
 
 impl Engine {
@@ -84,7 +90,9 @@ impl Engine {
             pools: parts.pools,
             workers: parts.workers,
             stamps: parts.stamps,
-            observer: parts.observer,
+            failing: parts.failing,
+            delayed: Arc::default(),
+            delayed_max: parts.delayed_max,
             stop_observer: parts.stop_observer,
         }
     }
@@ -108,18 +116,33 @@ impl Engine {
     /// Answers the letters of a worker that has ended or that nobody runs. New lanes stay for the next one.
     pub(crate) fn answer_for(&self, worker: usize) {
         let port = &self.fabric.ports[worker];
-        let mut lanes = Vec::new();
+        let mut kept = Vec::new();
         while let Some(control) = port.take_control() {
             match control {
                 Control::Letter(letter) => match letter.downcast::<Letter>() {
-                    Ok(letter) => letter.answer_for_ended(),
+                    Ok(letter) => {
+                        if let Some(letter) = letter.answer_for_ended() {
+                            kept.push(Control::Letter(Box::new(letter)));
+                        }
+                    }
                     Err(_) => unreachable!("a worker is sent letters only"),
                 },
-                Control::Attach(lane) => lanes.push(lane),
+                Control::Attach(lane) => kept.push(Control::Attach(lane)),
+                Control::Nudge => {}
             }
         }
-        for lane in lanes {
-            port.send(Control::Attach(lane), self.fabric.barrier);
+        // What is for the next poller stays; of a thread that has ended there is no next one, and whoever
+        // sent it looks whether the engine has ended.
+        let pool = usize::from(self.workers[worker].id.pool);
+        if self.pools[pool].is_polled && self.fabric.gate.state() != GateState::Shut {
+            for control in kept {
+                port.send(control, self.fabric.barrier);
+            }
+        } else {
+            kept.retain(|control| matches!(control, Control::Attach(_)));
+            for control in kept {
+                port.send(control, self.fabric.barrier);
+            }
         }
     }
 

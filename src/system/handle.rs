@@ -5,13 +5,15 @@ use super::engine::Engine;
 use super::poller::Poller;
 use super::shutdown::{ShutdownReport, ShutdownTicket};
 use super::subscribing::{Subscription, SubscriptionBuilder};
+use crate::dead_letter::DeadLetters;
 use crate::error::Error;
+use crate::error_event::ErrorCounts;
 use crate::event::Event;
-use crate::handler::{Context, by_ref};
+use crate::handler::{Context, Policies, by_ref};
 use crate::metrics::Report;
 use crate::outcome::IntoOutcome;
 use crate::publish::{
-    Admission, Options, Parcel, PublishError, Publisher, Receipt, publish_shared,
+    Admission, Options, Parcel, PublishError, Publisher, Receipt, Scheduled, publish_shared,
 };
 use crate::sync::Arc;
 use crate::sync::clock::Clock;
@@ -120,6 +122,47 @@ impl Handle {
         Ok(receipt)
     }
 
+    /// Publishes an event after a delay, unless it is called back before. It waits on the timer wheel of a
+    /// worker, is published by that worker in the engine's own name, and counts as published then; a stop that
+    /// finds it waiting beyond its deadline abandons and lists it.
+    ///
+    /// # Errors
+    /// The event comes back inside: `Full` if too many wait already ([`Builder::delayed_max`]
+    /// (crate::Builder::delayed_max)), `Closed` if the engine is stopping.
+    pub fn publish_after<E: Event>(
+        &self,
+        event: E,
+        delay: Duration,
+    ) -> Result<Scheduled<E>, PublishError<E>> {
+        self.publish_after_with(event, delay, Options::new())
+    }
+
+    /// As [`publish_after`](Self::publish_after), with something special said about the event.
+    ///
+    /// # Errors
+    /// As [`publish_after`](Self::publish_after).
+    pub fn publish_after_with<E: Event>(
+        &self,
+        event: E,
+        delay: Duration,
+        options: Options,
+    ) -> Result<Scheduled<E>, PublishError<E>> {
+        let parcel = self.parcel(event, options);
+        self.engine.publish_later(parcel, delay)
+    }
+
+    /// The dead letters; `None` if the engine keeps none ([`Builder::dead_letters`](crate::Builder::dead_letters)).
+    #[must_use]
+    pub fn dead_letters(&self) -> Option<DeadLetters> {
+        self.engine.dead_letters()
+    }
+
+    /// How many events wait to be published later.
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.engine.delayed.get()
+    }
+
     fn parcel<E: Event>(&self, event: E, options: Options) -> Parcel<E> {
         let class = options.class.unwrap_or_default();
         let mut parcel = Parcel::new(event, class, self.clock().raw());
@@ -139,8 +182,12 @@ impl Handle {
         F: Fn(&E, &mut Context<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome + 'static,
     {
-        self.engine
-            .subscribe(E::NAME.to_owned(), None, by_ref::<E, F, R>(handler))
+        self.engine.subscribe(
+            E::NAME.to_owned(),
+            None,
+            by_ref::<E, F, R>(handler),
+            Policies::default(),
+        )
     }
 
     /// Begins a subscription with a name, for more than the defaults.
@@ -176,6 +223,13 @@ impl Handle {
     #[must_use]
     pub fn report(&self) -> Report {
         self.engine.report()
+    }
+
+    /// What went wrong so far, by event type, subscription, category and severity; read while everything
+    /// runs.
+    #[must_use]
+    pub fn error_counts(&self) -> ErrorCounts {
+        self.engine.failing.errors.counts()
     }
 
     /// The clock that stamps this engine's events.

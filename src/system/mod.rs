@@ -5,6 +5,8 @@
 mod builder;
 mod engine;
 mod handle;
+mod later;
+mod letters;
 mod poller;
 mod registry;
 mod shutdown;

@@ -7,7 +7,7 @@ use crate::handler::WorkerId;
 use crate::lane::GateState;
 use crate::publish::is_worker_thread;
 use crate::sync::{Arc, Condvar, Mutex, clock, thread};
-use crate::worker::{Abandoned, Answer, Letter, Phase, Round, abandon};
+use crate::worker::{Abandoned, Activity, Answer, Letter, Phase, Round, abandon};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,9 @@ fn refuse_on_worker() -> Result<(), Error> {
 /// A worker that has done nothing for so long past the deadline is taken for stuck.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
 
+/// How long nobody is asked whether all is quiet while some worker waits for a timer.
+const TIMER_PAUSE: Duration = Duration::from_millis(1);
+
 /// What a worker is at, how many events it has taken, and how many abandoned.
 type Progress = (Phase, u64, u64);
 
@@ -237,7 +240,7 @@ impl Engine {
         }
     }
 
-    fn polls_here(&self) -> bool {
+    pub(crate) fn polls_here(&self) -> bool {
         let here = thread::current();
         self.pools
             .iter()
@@ -340,20 +343,26 @@ impl Engine {
             let manned: Vec<usize> = (0..self.workers.len())
                 .filter(|&worker| self.is_manned(worker))
                 .collect();
-            let round = Round::new(manned.len());
+            let round = Round::new(manned.len(), deadline);
             for &worker in &manned {
                 self.send(worker, Letter::Round(Arc::clone(&round)));
             }
             match round.wait_until(deadline) {
                 None => return false,
-                Some(true) => {
+                Some(Activity::None) => quiet_rounds += 1,
+                Some(activity) => {
                     quiet_rounds = 0;
                     if deadline.is_some_and(|deadline| clock::left(deadline).is_zero()) {
                         return false;
                     }
-                    thread::yield_now();
+                    if activity == Activity::Waiting {
+                        // For a timer, perhaps for long: asking all the time would keep everybody awake.
+                        let nobody = Answer::new(1);
+                        nobody.wait_until(clock::deadline(TIMER_PAUSE));
+                    } else {
+                        thread::yield_now();
+                    }
                 }
-                Some(false) => quiet_rounds += 1,
             }
         }
         true

@@ -5,7 +5,7 @@ use crate::event::Class;
 use crate::handler::SubscriptionShared;
 use crate::lane::{CLASS_COUNT, GateState, Inbox};
 use crate::metrics::{
-    ClassReport, DeliveryCounts, LaneKind, LaneReport, Latency, Report, StampsKind,
+    CallReport, ClassReport, DeliveryCounts, LaneKind, LaneReport, Latency, Report, StampsKind,
     SubscriptionReport, WakeKind, WorkerReport, WorkerState,
 };
 use crate::sync::{Arc, Barrier};
@@ -119,6 +119,7 @@ impl Engine {
                     pool: self.fabric.pools[shared.pool].name.clone(),
                     events: shared.events.iter().map(|event| event.name).collect(),
                     counts,
+                    attempts: shared.attempts(),
                     handler: times,
                 }
             })
@@ -150,6 +151,21 @@ impl Engine {
                         Phase::Parked => WorkerState::Parked,
                         Phase::Stopped => WorkerState::Stopped,
                     },
+                    call: worker.call().map(|(id, since)| {
+                        let since_ns = clock.delta_ns(since, now);
+                        let limit = alive
+                            .iter()
+                            .find(|shared| shared.id == id)
+                            .and_then(|shared| shared.policies.timeout);
+                        CallReport {
+                            subscription: id,
+                            name: name_of(&alive, id),
+                            since_ns,
+                            is_over_limit: limit
+                                .is_some_and(|limit| u128::from(since_ns) > limit.after.as_nanos()),
+                        }
+                    }),
+                    held_back_by: worker.held_back_by().map(|id| name_of(&alive, id)),
                     age_ns: clock.delta_ns(worker.recorded(), now),
                     taken: worker.taken(),
                 })
@@ -243,7 +259,7 @@ impl Engine {
             Arc::clone(&self.fabric),
             Arc::clone(&self.workers[index]),
             self.pools[pool].settings.clone(),
-            self.observer.clone(),
+            self.failing.clone(),
             self.pools[pool].stash.lock().take(),
         )
     }
@@ -284,6 +300,14 @@ impl Engine {
         }
         worker.end();
     }
+}
+
+/// A subscription's name; its number, if it was withdrawn meanwhile.
+fn name_of(alive: &[Arc<SubscriptionShared>], id: u64) -> String {
+    alive
+        .iter()
+        .find(|shared| shared.id == id)
+        .map_or_else(|| format!("number {id}"), |shared| shared.name.clone())
 }
 
 fn queue_report<T>(

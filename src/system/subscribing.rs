@@ -5,17 +5,20 @@
 //! worker always knows a type before an event of it can arrive (PD7).
 
 use super::engine::Engine;
+use crate::breaker::Breaker;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::handler::{
-    Context, Handler, Installer, Recipe, SubscriptionShared, WorkerId, by_ref, by_value,
-    from_factory,
+    Context, Handler, Installer, Policies, Recipe, SubscriptionShared, TimeLimit, WorkerId, by_ref,
+    by_value, from_factory,
 };
 use crate::outcome::{Failure, IntoOutcome};
 use crate::publish::is_worker_thread;
+use crate::retry::{RetryPolicy, WhenHeldFull};
 use crate::sync::{Arc, Weak, thread};
 use crate::worker::{Answer, Letter};
 use std::fmt;
+use std::time::Duration;
 
 impl Engine {
     pub(crate) fn subscribe(
@@ -23,6 +26,7 @@ impl Engine {
         name: String,
         pool: Option<String>,
         recipe: Arc<dyn Recipe>,
+        policies: Policies,
     ) -> Result<Subscription, Error> {
         if is_worker_thread() {
             return Err(Error::new(
@@ -51,6 +55,7 @@ impl Engine {
                 format!("subscription {name}: no event type (name one with on::<E>())"),
             ));
         }
+        self.check_policies(&name, pool, &policies, &*recipe)?;
         let polls_here = self.audience(pool).is_some_and(|(_, waits)| !waits);
         if polls_here && recipe.can_fail() {
             return Err(Error::new(
@@ -105,6 +110,7 @@ impl Engine {
                 pool,
                 place,
                 recipe,
+                policies,
                 workers.len(),
             ))
         };
@@ -132,6 +138,49 @@ impl Engine {
             engine: Arc::downgrade(self),
             shared,
         })
+    }
+
+    /// Everything about the policies that is out of range, in one text.
+    fn check_policies(
+        &self,
+        name: &str,
+        pool: usize,
+        policies: &Policies,
+        recipe: &dyn Recipe,
+    ) -> Result<(), Error> {
+        let mut faults = Vec::new();
+        policies.check(&mut faults);
+        if recipe.takes_by_value() && policies.retry.max_attempts > 1 {
+            faults.push(format!(
+                "retry.max_attempts: {} is above 1, and a handler that takes the event leaves nothing for another attempt (take it by reference, or give RetryPolicy::none())",
+                policies.retry.max_attempts
+            ));
+        }
+        if policies.is_sequential && (self.failing.letters.is_none() || !policies.keeps_letters) {
+            faults.push(
+                "sequential: a letter parks its key, and there is no dead-letter queue (give the engine one with Builder::dead_letters, and leave without_dead_letters out)"
+                    .to_owned(),
+            );
+        }
+        if policies.is_sequential && self.fabric.pools[pool].shared.is_some() {
+            faults.push(format!(
+                "sequential: the pool {} has no order that a letter could keep (use a pool that is not unordered)",
+                self.fabric.pools[pool].name
+            ));
+        }
+        if policies.is_sequential && policies.retry.when_held_full == WhenHeldFull::DeadLetter {
+            faults.push(
+                "retry.when_held_full: DeadLetter would make letters of events whose earlier ones of the key are held, and a sequential subscription keeps their order (use BackPressure or Skip)"
+                    .to_owned(),
+            );
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Setting,
+            format!("subscription {name}: {}", faults.join("; ")),
+        ))
     }
 
     /// Has every worker of the pool make the handlers; undoes all if one fails.
@@ -199,6 +248,12 @@ impl Engine {
         drop(registry);
         // Workers have their own share of it until they answer.
         shared.forget_recipe();
+        if manned.is_empty()
+            && let Some(stash) = &mut *self.pools[shared.pool].stash.lock()
+        {
+            // What a poller that is gone held for it; the next one finds nothing.
+            stash.withdraw(shared.id);
+        }
         for worker in manned {
             self.send(worker, Letter::Remove(shared.id, Arc::clone(&answer)));
         }
@@ -267,6 +322,12 @@ impl Subscription {
     #[must_use]
     pub fn counts(&self) -> crate::metrics::DeliveryCounts {
         self.shared.totals()
+    }
+
+    /// How its attempts went, and what of it is held at this moment.
+    #[must_use]
+    pub fn attempts(&self) -> crate::metrics::AttemptCounts {
+        self.shared.attempts()
     }
 
     /// Withdraws the handler. Once this returns it is not called again, no call is in flight, and its
@@ -358,6 +419,7 @@ pub struct SubscriptionBuilder {
     engine: Arc<Engine>,
     name: String,
     pool: Option<String>,
+    policies: Policies,
 }
 
 impl SubscriptionBuilder {
@@ -366,7 +428,58 @@ impl SubscriptionBuilder {
             engine,
             name,
             pool: None,
+            policies: Policies::default(),
         }
+    }
+
+    /// When and how often a failed delivery is tried again; without it there is one attempt.
+    ///
+    /// Later events of the same key wait behind it on this subscription, so order is kept; other keys and
+    /// other subscriptions go on.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.policies.retry = policy;
+        self
+    }
+
+    /// Pauses the subscription while this breaker is not closed. Several subscriptions may share one.
+    pub fn breaker(mut self, breaker: &Breaker) -> Self {
+        self.policies.breaker = Some(breaker.clone());
+        self
+    }
+
+    /// How long a call may take. A longer one is counted and reported once it returns, and named in the
+    /// report while it lasts; each call is timed by itself then.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.policies.timeout = Some(TimeLimit {
+            after: limit,
+            fails: false,
+        });
+        self
+    }
+
+    /// As [`time_limit`](Self::time_limit), and a call that took longer is a failed attempt, whatever it
+    /// answered.
+    pub fn time_limit_fails(mut self, limit: Duration) -> Self {
+        self.policies.timeout = Some(TimeLimit {
+            after: limit,
+            fails: true,
+        });
+        self
+    }
+
+    /// A dead letter parks its key: later events of the key join it, in order, until the key has been
+    /// redelivered or its letters discarded.
+    ///
+    /// Does not go with [`WhenHeldFull::DeadLetter`], which would make letters out of order.
+    pub fn sequential(mut self) -> Self {
+        self.policies.is_sequential = true;
+        self
+    }
+
+    /// What fails for good is counted as failed and not kept, also where the engine has a dead-letter queue.
+    pub fn without_dead_letters(mut self) -> Self {
+        self.policies.keeps_letters = false;
+        self
     }
 
     /// The pool whose workers run the handler; `default` if nothing is said.
@@ -385,8 +498,12 @@ impl SubscriptionBuilder {
         F: Fn(&E, &mut Context<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome + 'static,
     {
-        self.engine
-            .subscribe(self.name, self.pool, by_ref::<E, F, R>(handler))
+        self.engine.subscribe(
+            self.name,
+            self.pool,
+            by_ref::<E, F, R>(handler),
+            self.policies,
+        )
     }
 
     /// Subscribes a closure that takes the event; it must be the type's sole subscription.
@@ -399,8 +516,12 @@ impl SubscriptionBuilder {
         F: Fn(E, &mut Context<'_>) -> R + Send + Sync + 'static,
         R: IntoOutcome + 'static,
     {
-        self.engine
-            .subscribe(self.name, self.pool, by_value::<E, F, R>(handler))
+        self.engine.subscribe(
+            self.name,
+            self.pool,
+            by_value::<E, F, R>(handler),
+            self.policies,
+        )
     }
 
     /// Gives each worker a handler of its own, made there by `factory`; it need be neither `Send` nor
@@ -456,6 +577,7 @@ impl<H: 'static> FactoryBuilder<H> {
             self.builder.name,
             self.builder.pool,
             from_factory(self.factory, self.installers),
+            self.builder.policies,
         )
     }
 }

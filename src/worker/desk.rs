@@ -3,13 +3,12 @@
 //! publish → route → lane → worker → **handler → outcome**
 
 use super::Stamps;
+use super::attempt::{Around, Live, Of, Special, settle};
 use super::shared::WorkerShared;
-use crate::event::{Class, EventId, Head, Slot, contain, descriptor_at, is_sampled, panic_message};
-use crate::handler::{
-    Bench, BenchPlace, BenchSub, Caller, Context, SubscriptionShared, WorkerId, id_of,
-};
-use crate::metrics::MARK_WITHDRAWN;
-use crate::outcome::{Ended, Failure, Outcome};
+use super::tend::{Tending, Went};
+use crate::event::{Class, Head, Slot, is_sampled};
+use crate::handler::{Bench, BenchPlace, BenchSub, Caller, Context, SubscriptionShared, id_of};
+use crate::outcome::{Ended, Outcome};
 use crate::publish::WorkerOut;
 use crate::sync::Arc;
 use crate::sync::clock::Clock;
@@ -26,35 +25,12 @@ const GROUP_MEAN_NS_MAX: u64 = 200;
 /// ...and how many short events in a row bring it back.
 const SHORT_RUN: u32 = 64;
 
-/// A failed delivery, as the error observer sees it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ErrorReport<'a> {
-    /// The subscription's id.
-    pub subscription: u64,
-    /// The subscription's name.
-    pub subscription_name: &'a str,
-    /// The event type's name.
-    pub event: &'static str,
-    /// The event's id.
-    pub event_id: EventId,
-    /// The event's correlation id.
-    pub correlation_id: EventId,
-    /// The worker that made the attempt.
-    pub worker: WorkerId,
-    /// What went wrong.
-    pub failure: &'a Failure,
-}
-
-/// Is told of every failed delivery, on the worker's thread.
-pub(crate) type ErrorObserver = Arc<dyn Fn(&ErrorReport<'_>) + Send + Sync>;
-
 /// The part of a worker that deals with single events.
 pub(crate) struct Desk {
     pub(crate) bench: Bench,
     pub(crate) caller: Caller,
     pub(crate) shared: Arc<WorkerShared>,
-    observer: Option<ErrorObserver>,
+    pub(super) tending: Tending,
     group: Group,
     /// The number of the handler that is called, among those of the event's type...
     calling: usize,
@@ -106,7 +82,7 @@ impl Desk {
         out: Rc<WorkerOut>,
         shared: Arc<WorkerShared>,
         clock: Clock,
-        observer: Option<ErrorObserver>,
+        tending: Tending,
         stamps: Stamps,
     ) -> Self {
         Self {
@@ -117,7 +93,7 @@ impl Desk {
                 out,
             },
             shared,
-            observer,
+            tending,
             calling: 0,
             interrupted: None,
             group: Group {
@@ -238,9 +214,26 @@ impl Desk {
         let place = (slot.type_index(), number as u32);
         let sub = self.bench.sub(place);
         self.group.note_call(sub, place);
-        let (head, _) = slot.split();
-        let around = (&self.caller, &self.observer);
-        Self::end_otherwise(sub, head, place.0, around, Err(panic));
+        let Self {
+            bench,
+            caller,
+            shared,
+            tending,
+            group,
+            ..
+        } = self;
+        let around = Around { caller, shared };
+        let sub = bench.sub(place);
+        let (head, mut payload) = slot.split();
+        let times = (group.start, caller.clock.raw());
+        let failure = tending.panicked(sub, panic);
+        tending.tell_breaker(&sub.shared, None, Went::Wrong { is_slow: false }, times.1);
+        let of = Of::sub(sub);
+        let mut live = Live {
+            head,
+            payload: &mut payload,
+        };
+        tending.fail_live(around, &of, &mut live, times, failure);
         self.call_from(slot, is_last, number + 1)
     }
 
@@ -254,7 +247,7 @@ impl Desk {
             bench,
             caller,
             shared,
-            observer,
+            tending,
             group,
             calling,
             ..
@@ -274,21 +267,38 @@ impl Desk {
             class: group.class,
             is_keyed,
             end_of_batch: is_last,
+            attempt: 1,
+            is_redelivery: false,
         };
         for (number, sub) in subs.iter_mut().enumerate().skip(first) {
             sub.counts.admit();
-            if sub.counts.marks() & MARK_WITHDRAWN != 0 {
-                sub.counts.end(Ended::Withdrawn);
-                settle(head, sub.shared.id, Ended::Withdrawn);
-                continue;
-            }
             *calling = number;
+            if sub.counts.marks() != 0 {
+                let mut live = Live {
+                    head,
+                    payload: &mut payload,
+                };
+                let around = Around { caller, shared };
+                match tending.special(around, sub, &mut live, &mut context) {
+                    Special::Called => {
+                        group.note_call(sub, (type_index, number as u32));
+                        continue;
+                    }
+                    Special::Aside => continue,
+                    Special::Nothing => {}
+                }
+            }
             let outcome = sub.handler.call(&mut payload, &mut context);
             group.note_call(sub, (type_index, number as u32));
             if matches!(outcome, Outcome::Handled) && head.extras.is_none() {
                 sub.counts.end(Ended::Handled);
             } else {
-                Self::end_otherwise(sub, head, type_index, (caller, observer), Ok(outcome));
+                let mut live = Live {
+                    head,
+                    payload: &mut payload,
+                };
+                let around = Around { caller, shared };
+                tending.end_otherwise(around, sub, &mut live, group.start, outcome);
             }
         }
         caller.out.clear_cause();
@@ -297,59 +307,6 @@ impl Desk {
         }
         payload.discard_contained();
         false
-    }
-
-    /// Every ending but that of an ordinary event that was handled.
-    #[cold]
-    #[inline(never)]
-    fn end_otherwise(
-        sub: &mut BenchSub,
-        head: &Head,
-        type_index: u32,
-        (caller, observer): (&Caller, &Option<ErrorObserver>),
-        result: Result<Outcome, Box<dyn Any + Send>>,
-    ) {
-        let counts = Arc::clone(&sub.counts);
-        let id = sub.shared.id;
-        let (failure, renewed) = match result {
-            Ok(Outcome::Failed(failure)) => (failure, Ok(())),
-            Ok(ended) => {
-                let ended = match ended {
-                    Outcome::Skipped => Ended::Skipped,
-                    _ => Ended::Handled,
-                };
-                counts.end(ended);
-                settle(head, id, ended);
-                return;
-            }
-            Err(panic) => (Failure::panicked(panic_message(panic)), sub.handler.renew()),
-        };
-        counts.end(Ended::Failed);
-        settle(head, id, Ended::Failed);
-        if let Some(observer) = observer {
-            let correlation = EventId::from_u128(head.correlation.get());
-            let event_id = id_of(head, &caller.clock);
-            let tell = |failure: &Failure| {
-                // An observer's panic is its own; nothing follows from it.
-                let _ = contain(|| {
-                    observer(&ErrorReport {
-                        subscription: id,
-                        subscription_name: &sub.shared.name,
-                        event: descriptor_at(type_index).name,
-                        event_id,
-                        correlation_id: correlation.unwrap_or(event_id),
-                        worker: caller.worker,
-                        failure,
-                    });
-                });
-            };
-            tell(&failure);
-            if let Err(failure) = &renewed {
-                tell(failure);
-            }
-        }
-        // The failure's error is the user's type, and so is its drop.
-        let _ = contain(|| drop(failure));
     }
 
     /// Ends the group, if one is open: stamps, records, and decides how the next is stamped.
@@ -365,7 +322,12 @@ impl Desk {
         }
         let count = group.count as u64;
         let elapsed_ns = self.caller.clock.delta_ns(group.start, now);
-        let Self { bench, caller, .. } = self;
+        let Self {
+            bench,
+            caller,
+            tending,
+            ..
+        } = self;
         let clock = &caller.clock;
         self.shared.recorder.write(|recorder| {
             let class = recorder.class(group.class);
@@ -388,6 +350,9 @@ impl Desk {
                 let sub = bench.sub(place);
                 recorder.handler(sub.place as usize, per_call_ns, u64::from(sub.group_calls));
                 sub.group_calls = 0;
+                if now >= sub.tick_at {
+                    sub.tick_at = tending.tick(&sub.shared, now);
+                }
             }
         });
         self.shared.note_recorded(now);
@@ -455,15 +420,6 @@ fn taken(head: &Head, deliveries: usize) {
         && let Some(receipt) = &extras.receipt
     {
         receipt.taken(deliveries);
-    }
-}
-
-#[cold]
-fn settle(head: &Head, subscription: u64, ended: Ended) {
-    if let Some(extras) = &head.extras
-        && let Some(receipt) = &extras.receipt
-    {
-        receipt.ended(subscription, ended);
     }
 }
 

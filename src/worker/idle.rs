@@ -94,10 +94,9 @@ impl Idle {
         self.steps = self.steps.saturating_add(1);
         match self.wait {
             Wait::BusySpin => {
+                // No pause: it would be what an event has to wait for.
                 if self.is_crowded && self.steps.is_multiple_of(64) {
                     thread::yield_now();
-                } else {
-                    spin_loop();
                 }
                 Step::Poll
             }

@@ -1,21 +1,25 @@
 #![doc = include_str!("README.md")]
 
 mod answer;
+mod attempt;
 mod desk;
+mod hold;
 mod idle;
 mod letter;
+mod letters;
 mod phase;
 mod run;
 mod shared;
+mod tend;
 
 pub(crate) use answer::Answer;
-pub use desk::ErrorReport;
-pub(crate) use desk::{ErrorObserver, abandon};
+pub(crate) use desk::abandon;
 pub use idle::Wait;
-pub(crate) use letter::{Letter, Round};
+pub(crate) use letter::{Activity, Letter, Round};
 pub(crate) use phase::Phase;
-pub(crate) use run::{Stash, Worker, WorkerSettings, needs_bell};
+pub(crate) use run::{Failing, Stash, Worker, WorkerSettings, needs_bell};
 pub(crate) use shared::{Abandoned, WorkerShared};
+pub(crate) use tend::Place;
 
 /// How latency is stamped on the worker; reports print which it was (OB2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

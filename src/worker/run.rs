@@ -3,17 +3,25 @@
 //! publish → route → lane → **worker** → handler → outcome
 
 use super::Stamps;
-use super::desk::{Desk, ErrorObserver};
+use super::attempt::Of;
+use super::desk::Desk;
 use super::idle::{Idle, Step, Wait};
-use super::letter::{Letter, Round};
+use super::letter::{Activity, Letter, Round};
+use super::letters::Letters;
 use super::phase::Phase;
 use super::shared::{LaneEntry, WorkerShared};
+use super::tend::{Place, Tending};
+use crate::breaker::Seat;
+use crate::dead_letter::Queue;
+use crate::error_event::ErrorHub;
 use crate::event::{Class, Slot};
 use crate::handler::{Caller, SubscriptionShared};
-use crate::lane::{CLASS_COUNT, Done, Flow, LaneRx};
-use crate::outcome::Failure;
+use crate::lane::{CLASS_COUNT, Done, Flow, Inbox, LaneRx};
+use crate::metrics::{CountsCell, MARK_BREAKER};
+use crate::outcome::{Ended, Failure};
 use crate::publish::{OnThread, WorkerOut};
 use crate::route::{Attached, Control, Fabric, WorkerPort};
+use crate::sync::clock::Clock;
 use crate::sync::{Arc, Barrier, spin_loop, thread};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +39,8 @@ const SPILL_TURNS_MAX: u32 = 256;
 const DOZE: Duration = Duration::from_millis(1);
 /// The pause, in spins.
 const FEW_PAUSE_SPINS: u32 = 16;
+/// Attempts from shelves in one turn, between two batches of events.
+const TENDED_MAX: usize = 512;
 
 /// What a worker is set to.
 #[derive(Debug, Clone)]
@@ -55,6 +65,62 @@ pub(crate) struct Stash {
     out: WorkerOut,
     /// Who has waited for how long goes on (PD3).
     passed: [usize; CLASS_COUNT],
+    /// What is held, and the timers.
+    tending: Tending,
+}
+
+/// A subscription on this worker, as its breaker knows it.
+struct SeatHere {
+    counts: Arc<CountsCell>,
+    place: Place,
+    port: Arc<WorkerPort>,
+    barrier: Barrier,
+    clock: Clock,
+}
+
+impl Seat for SeatHere {
+    fn handled(&self) -> u64 {
+        self.counts.handled()
+    }
+
+    fn mark(&self, asks: bool) {
+        if asks {
+            self.counts.set_mark(MARK_BREAKER);
+        } else {
+            self.counts.clear_mark(MARK_BREAKER);
+        }
+    }
+
+    fn notify(&self) {
+        let letter = Letter::Breaker(self.place);
+        self.port
+            .send(Control::Letter(Box::new(letter)), self.barrier);
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.delta_ns(0, self.clock.raw())
+    }
+}
+
+/// What a worker needs for what fails.
+#[derive(Clone)]
+pub(crate) struct Failing {
+    pub(crate) errors: Arc<ErrorHub>,
+    /// The engine's dead-letter queue, if it has one.
+    pub(crate) letters: Option<Arc<Queue>>,
+}
+
+impl fmt::Debug for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failing").finish_non_exhaustive()
+    }
+}
+
+impl Stash {
+    /// A subscription was withdrawn while nobody polls: what is held for it ends.
+    pub(crate) fn withdraw(&mut self, id: u64) {
+        self.tending.purge(id, Ended::Withdrawn, |_| {});
+    }
 }
 
 impl fmt::Debug for Stash {
@@ -101,9 +167,9 @@ impl Worker {
         fabric: Arc<Fabric>,
         shared: Arc<WorkerShared>,
         settings: WorkerSettings,
-        observer: Option<ErrorObserver>,
+        failing: Failing,
     ) -> Self {
-        Self::resume(fabric, shared, settings, observer, None)
+        Self::resume(fabric, shared, settings, failing, None)
     }
 
     /// As [`new`](Self::new), with what an earlier worker of this place has left.
@@ -111,23 +177,40 @@ impl Worker {
         fabric: Arc<Fabric>,
         shared: Arc<WorkerShared>,
         settings: WorkerSettings,
-        observer: Option<ErrorObserver>,
+        failing: Failing,
         stash: Option<Stash>,
     ) -> Self {
-        let Stash { lanes, out, passed } = stash.unwrap_or_else(|| Stash {
-            lanes: Default::default(),
-            out: WorkerOut::new(Arc::clone(&fabric), shared.index),
-            passed: [0; CLASS_COUNT],
+        let Stash {
+            lanes,
+            out,
+            passed,
+            tending,
+        } = stash.unwrap_or_else(|| {
+            let port = Arc::clone(&fabric.ports[shared.index]);
+            let barrier = fabric.barrier;
+            let letters = failing
+                .letters
+                .map(|queue| Letters::new(queue, port, barrier));
+            Stash {
+                lanes: Default::default(),
+                out: WorkerOut::new(Arc::clone(&fabric), shared.index),
+                passed: [0; CLASS_COUNT],
+                tending: Tending::new(shared.index, fabric.clock.clone(), failing.errors, letters),
+            }
         });
         let out = Rc::new(out);
         let clock = fabric.clock.clone();
         let batch_ticks = clock.raw_after(0, settings.batch_time);
         shared.set_phase(Phase::Polling);
+        if !tending.is_full() {
+            // The subscription that filled its shelf may have gone since.
+            shared.set_held_back_by(0);
+        }
         Self {
             port: Arc::clone(&fabric.ports[shared.index]),
             batch_ticks,
             lanes,
-            desk: Desk::new(out, shared, clock, observer, settings.stamps),
+            desk: Desk::new(out, shared, clock, tending, settings.stamps),
             idle: Idle::new(settings.wait, settings.is_crowded),
             passed,
             turn: 0,
@@ -145,7 +228,32 @@ impl Worker {
     pub(crate) fn install(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), Failure> {
         // Factories are the user's code, and what they would wait for waits for this.
         let _on_thread = OnThread::enter(&self.desk.caller.out);
-        self.desk.bench.install(shared, self.desk.shared.id)
+        self.install_here(shared)
+    }
+
+    fn install_here(&mut self, shared: &Arc<SubscriptionShared>) -> Result<(), Failure> {
+        let desk = &mut self.desk;
+        desk.bench.install(shared, desk.shared.id)?;
+        let of = Of {
+            counts: Arc::clone(&shared.counts[usize::from(desk.shared.id.index)]),
+            shared: Arc::clone(shared),
+        };
+        let member = shared.policies.breaker.as_ref().map(|breaker| {
+            breaker.join(Arc::new(SeatHere {
+                counts: Arc::clone(&of.counts),
+                place: Place::of(shared),
+                port: Arc::clone(&self.port),
+                barrier: self.fabric.barrier,
+                clock: self.fabric.clock.clone(),
+            }))
+        });
+        if let Some(member) = &member
+            && member.next_tick_ns() != u64::MAX
+        {
+            desk.bench.set_tick(shared.id, 0);
+        }
+        desk.tending.join(&of, member);
+        Ok(())
     }
 
     /// Makes subscriptions known whose deliveries this worker is only to abandon.
@@ -175,6 +283,10 @@ impl Worker {
                 continue;
             }
             was_busy = false;
+            if self.desk.tending.is_ready() {
+                // More to be tended than fitted into a turn.
+                continue;
+            }
             if self.desk.caller.out.is_spilling() {
                 // What waits to leave needs another worker to go on, perhaps for long.
                 spill_turns += 1;
@@ -222,8 +334,18 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there may be something, after the last look (W1).
+    /// Sleeps until there may be something, after the last look (W1), or until a timer is due.
     pub(crate) fn park(&mut self, timeout: Option<Duration>) {
+        let due = self.desk.tending.until_due();
+        if due == Some(Duration::ZERO) {
+            return;
+        }
+        // Whoever moves a manual clock wakes its sleepers; by real time nothing is ever due there.
+        let due = due.filter(|_| self.fabric.clock.is_real());
+        let timeout = match (timeout, due) {
+            (Some(timeout), Some(due)) => Some(timeout.min(due)),
+            (timeout, due) => timeout.or(due),
+        };
         if !self.port.wake.announce(self.fabric.barrier) {
             thread::yield_now();
             return;
@@ -242,13 +364,17 @@ impl Worker {
         if self.port.has_control() || self.desk.caller.out.is_spilling() {
             return true;
         }
+        if self.desk.tending.until_due() == Some(Duration::ZERO) {
+            return true;
+        }
+        if self.desk.tending.is_full() {
+            // Whatever waits outside is not taken; what is to come is a timer's or a letter's affair.
+            return false;
+        }
         for class in Class::ALL {
             let index = class.index();
             if self.desk.caller.out.own_waiting(index) > 0
-                || self
-                    .port
-                    .used_inbox(index)
-                    .is_some_and(|inbox| inbox.has_waiting() || inbox.is_deferred())
+                || self.port.used_inbox(index).is_some_and(has_any)
                 || self.shared_waits(class)
             {
                 return true;
@@ -286,7 +412,7 @@ impl Worker {
             .shared
             .as_ref()
             .and_then(|queues| queues[class.index()].get())
-            .is_some_and(|queue| queue.has_waiting() || queue.is_deferred())
+            .is_some_and(has_any)
     }
 
     /// Letters, spill, then one batch of the most urgent class that has events; events taken.
@@ -307,7 +433,18 @@ impl Worker {
         if self.desk.caller.out.flush() {
             self.was_active = true;
         }
-        let taken = self.take_batch();
+        let mut taken = 0;
+        if !self.desk.tending.is_idle() {
+            let port = &self.port;
+            if self.desk.tending.is_full() {
+                // Nothing is taken, so nothing out there is urgent.
+                port.clear_urgent();
+            }
+            taken = self.desk.tend(TENDED_MAX, || port.is_urgent());
+        }
+        if !self.desk.tending.is_full() {
+            taken += self.take_batch();
+        }
         if taken > 0 {
             self.was_active = true;
         }
@@ -323,7 +460,13 @@ impl Worker {
         let is_active = self.was_active || taken > 0 || self.has_anything();
         self.was_active = false;
         for round in self.rounds.drain(..) {
-            round.give(is_active);
+            // What is due before the deadline is waited for; what is not, or has no timer, is not.
+            let waits = || self.desk.tending.is_due_within(round.left());
+            round.give(match is_active {
+                true => Activity::Busy,
+                false if waits() => Activity::Waiting,
+                false => Activity::None,
+            });
         }
     }
 
@@ -331,12 +474,7 @@ impl Worker {
     #[cfg_attr(rtsan, sanitize(realtime = "nonblocking"))]
     fn take_batch(&mut self) -> usize {
         self.port.clear_urgent();
-        // Three lower classes may fall due together, each for one event.
-        let due = self
-            .settings
-            .starvation_limit
-            .saturating_sub(CLASS_COUNT - 1)
-            .max(1);
+        let due = self.due();
         for class in [Class::Low, Class::Normal, Class::High] {
             if self.passed[class.index()] >= due {
                 self.passed[class.index()] = 0;
@@ -348,12 +486,10 @@ impl Worker {
             }
         }
         for class in Class::ALL {
-            let until_due = self.passed[class.index() + 1..]
-                .iter()
-                .map(|passed| due - passed.min(&(due - 1)))
-                .min()
-                .unwrap_or(usize::MAX);
-            let taken = self.take_class(class, self.settings.batch_max.min(until_due));
+            if !self.is_used(class) {
+                continue;
+            }
+            let taken = self.take_class(class, self.limit(class));
             if taken > 0 {
                 self.passed[class.index()] = 0;
                 self.note_passed(class, taken);
@@ -361,6 +497,25 @@ impl Worker {
             }
         }
         0
+    }
+
+    /// Events after which a lower class is due. Three may fall due together, each for one event.
+    #[inline(always)]
+    fn due(&self) -> usize {
+        self.settings
+            .starvation_limit
+            .saturating_sub(CLASS_COUNT - 1)
+            .max(1)
+    }
+
+    /// How many events of a class may be taken until a lower one is due.
+    #[inline(always)]
+    fn limit(&self, class: Class) -> usize {
+        let due = self.due();
+        self.passed[class.index() + 1..]
+            .iter()
+            .map(|passed| due - passed.min(&(due - 1)))
+            .fold(self.settings.batch_max, usize::min)
     }
 
     fn note_passed(&mut self, served: Class, taken: usize) {
@@ -375,18 +530,23 @@ impl Worker {
     /// looks at four.
     #[inline(always)]
     fn is_used(&self, class: Class) -> bool {
-        !self.lanes[class.index()].is_empty()
-            || self.is_unordered
+        !self.lanes[class.index()].is_empty() || self.has_queues(class)
+    }
+
+    /// Whether events of a class may come from anywhere but lanes.
+    #[inline(always)]
+    fn has_queues(&self, class: Class) -> bool {
+        self.is_unordered
             || self.port.used_inbox(class.index()).is_some()
             || self.desk.caller.out.has_own()
     }
 
     /// Up to `limit` events of one class from all its sources, beginning with another each time.
     fn take_class(&mut self, class: Class, limit: usize) -> usize {
-        if !self.is_used(class) {
-            return 0;
-        }
         self.turn = self.turn.wrapping_add(1);
+        if !self.has_queues(class) {
+            return self.take_lanes(class, limit).0;
+        }
         let mut taken = 0;
         for step in 0..SOURCES.len() {
             if taken >= limit {
@@ -459,6 +619,10 @@ impl Worker {
 
     #[inline(never)]
     fn take_inbox(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        // A look before the port's count of owners is touched: that is dear, and most looks find nothing.
+        if !self.port.used_inbox(class.index()).is_some_and(has_any) {
+            return (0, true);
+        }
         let port = Arc::clone(&self.port);
         let Some(inbox) = port.used_inbox(class.index()) else {
             return (0, true);
@@ -471,6 +635,10 @@ impl Worker {
 
     #[inline(never)]
     fn take_shared(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        // As in `take_inbox`.
+        if !self.shared_waits(class) {
+            return (0, true);
+        }
         let fabric = Arc::clone(&self.fabric);
         let Some(queue) = fabric.pools[self.settings.pool]
             .shared
@@ -487,12 +655,7 @@ impl Worker {
 
     /// From a queue that is no ring: each event is moved out and its place given back before it is
     /// handled, so that a slow handler holds no place.
-    fn take_queue(
-        &mut self,
-        class: Class,
-        limit: usize,
-        queue: &crate::lane::Inbox<Slot>,
-    ) -> (usize, bool) {
+    fn take_queue(&mut self, class: Class, limit: usize, queue: &Inbox<Slot>) -> (usize, bool) {
         let barrier = self.fabric.barrier;
         if queue.is_deferred() {
             // Whoever spilled may be in a handler for long; there is room now.
@@ -562,6 +725,7 @@ impl Worker {
         while let Some(control) = self.port.take_control() {
             match control {
                 Control::Attach(attached) => self.attach(attached),
+                Control::Nudge => {}
                 Control::Letter(letter) => match letter.downcast::<Letter>() {
                     Ok(letter) => self.read(*letter),
                     Err(_) => unreachable!("a worker is sent letters only"),
@@ -585,15 +749,24 @@ impl Worker {
     fn read(&mut self, letter: Letter) {
         let desk = &mut self.desk;
         match letter {
-            Letter::Install(shared, answer) => {
-                answer.give(desk.bench.install(&shared, desk.shared.id));
-            }
+            Letter::Install(shared, answer) => answer.give(self.install_here(&shared)),
             Letter::Remove(id, answer) => {
+                desk.withdraw(id);
                 desk.bench.remove(id);
                 answer.give(Ok(()));
             }
             Letter::Round(round) => self.rounds.push(round),
             Letter::Stop(answer) => self.stop = Some(answer),
+            Letter::Breaker(place) => desk.tending.kick(place),
+            Letter::Room(place) => desk.bury_waiting(place),
+            Letter::Unpark(place, key) => {
+                desk.tending.unpark(place, key);
+            }
+            Letter::Redeliver(shared, order) => {
+                let of = desk.of(&shared);
+                desk.tending.redeliver(&of, order);
+            }
+            Letter::Publish(due, delayed) => desk.tending.schedule(due, delayed),
         }
     }
 
@@ -602,9 +775,10 @@ impl Worker {
     pub(crate) fn put_down(mut self) -> (Stash, Option<Arc<super::Answer>>) {
         self.read_letters();
         for round in self.rounds.drain(..) {
-            round.give(true);
+            round.give(Activity::Busy);
         }
         self.desk.bench.clear();
+        self.desk.tending.leave();
         let Self {
             lanes,
             desk,
@@ -614,12 +788,14 @@ impl Worker {
         } = self;
         let Desk {
             caller: Caller { out, .. },
+            tending,
             ..
         } = desk;
         let stash = Stash {
             lanes,
             out: Rc::into_inner(out).expect("outside a poll nobody else holds the worker's side"),
             passed,
+            tending,
         };
         (stash, stop)
     }
@@ -629,11 +805,12 @@ impl Worker {
         let _on_thread = OnThread::enter(&self.desk.caller.out);
         self.read_letters();
         for round in self.rounds.drain(..) {
-            round.give(true);
+            round.give(Activity::Busy);
         }
         let barrier = self.fabric.barrier;
         let desk = &mut self.desk;
         desk.shared.set_phase(Phase::Ending);
+        desk.abandon_held();
         for class in Class::ALL {
             for lane in &mut self.lanes[class.index()] {
                 while lane.rx.has_waiting() {
@@ -680,13 +857,20 @@ impl Worker {
             if let Control::Letter(letter) = control
                 && let Ok(letter) = letter.downcast::<Letter>()
             {
-                letter.answer_for_ended();
+                // What has no answer is dropped: whoever sent it looks whether the engine has ended.
+                drop(letter.answer_for_ended());
             }
         }
         if let Some(answer) = self.stop.take() {
             answer.give(Ok(()));
         }
     }
+}
+
+/// Whether anything waits in a queue, or behind it.
+#[inline(always)]
+fn has_any(queue: &Inbox<Slot>) -> bool {
+    queue.has_waiting() || queue.is_deferred()
 }
 
 /// Handles up to `limit` events of a lane where they lie; whether something ended the batch that began at

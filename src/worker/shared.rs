@@ -51,6 +51,12 @@ struct Words {
     recorded: AtomicU64,
     taken: AtomicU64,
     unhandled: AtomicU64,
+    /// The subscription whose call is timed at this moment, 0 if none is...
+    calling: AtomicU64,
+    /// ...and since when.
+    calling_since: AtomicU64,
+    /// The subscription whose full shelf keeps the worker from taking anything, 0 if none does.
+    held_back_by: AtomicU64,
 }
 
 /// A worker's side that reports read.
@@ -78,6 +84,9 @@ impl WorkerShared {
                 recorded: AtomicU64::new(now),
                 taken: AtomicU64::new(0),
                 unhandled: AtomicU64::new(0),
+                calling: AtomicU64::new(0),
+                calling_since: AtomicU64::new(now),
+                held_back_by: AtomicU64::new(0),
             }),
             recorder: Handover::new(Recorder::default(), Recorder::default(), barrier),
             lanes: Mutex::new(Vec::new()),
@@ -118,6 +127,31 @@ impl WorkerShared {
     pub(crate) fn note_unhandled(&self) {
         let unhandled = &self.words.unhandled;
         unhandled.store(unhandled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// A call that is timed by itself begins, or with 0 has ended.
+    pub(crate) fn note_call(&self, subscription: u64, stamp: u64) {
+        self.words.calling_since.store(stamp, Ordering::Relaxed);
+        self.words.calling.store(subscription, Ordering::Relaxed);
+    }
+
+    /// The subscription whose call is timed at this moment, and since when.
+    pub(crate) fn call(&self) -> Option<(u64, u64)> {
+        let subscription = self.words.calling.load(Ordering::Relaxed);
+        let since = self.words.calling_since.load(Ordering::Relaxed);
+        (subscription != 0).then_some((subscription, since))
+    }
+
+    pub(crate) fn set_held_back_by(&self, subscription: u64) {
+        self.words
+            .held_back_by
+            .store(subscription, Ordering::Relaxed);
+    }
+
+    /// The subscription for whose sake nothing is taken from outside.
+    pub(crate) fn held_back_by(&self) -> Option<u64> {
+        let subscription = self.words.held_back_by.load(Ordering::Relaxed);
+        (subscription != 0).then_some(subscription)
     }
 
     pub(crate) fn unhandled(&self) -> u64 {

@@ -58,6 +58,15 @@ impl<T: Clone> Log<T> {
         self.0.lock().unwrap().clone()
     }
 
+    /// What was added since the last time.
+    pub(crate) fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }

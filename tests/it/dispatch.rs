@@ -211,10 +211,10 @@ fn pd6_a_panic_is_a_failed_delivery_and_nothing_else_stops() {
     let log = errors.clone();
     let system = EventSystem::builder()
         .workers(1)
-        .on_error(move |report| {
+        .on_error(move |error| {
             log.add((
-                report.subscription_name.to_owned(),
-                report.failure.message().to_owned(),
+                error.subscription_name.clone().unwrap(),
+                error.message.clone(),
             ));
             panic!("the observer has its own troubles");
         })

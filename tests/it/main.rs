@@ -5,8 +5,12 @@
     reason = "tests start threads and read clocks of their own"
 )]
 
+mod breakers;
 mod common;
 mod dispatch;
 mod edges;
+mod errors;
+mod letters;
 mod publish;
+mod retry;
 mod stopping;

@@ -36,6 +36,10 @@ impl Table {
         self.rows.push(text.into_iter().chain(numbers).collect());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.len() <= 1
+    }
+
     /// The lines of the table; `none` if it has no rows.
     pub(super) fn to_text(&self) -> String {
         if self.rows.len() == 1 {

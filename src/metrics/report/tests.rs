@@ -34,6 +34,7 @@ fn sample() -> Report {
                 pool: "default".into(),
                 events: vec!["order.placed"],
                 counts,
+                attempts: AttemptCounts::default(),
                 handler: latency(&[150, 2_000]),
             },
             SubscriptionReport {
@@ -42,6 +43,7 @@ fn sample() -> Report {
                 pool: "slow".into(),
                 events: vec!["a", "b", "c", "d", "e"],
                 counts: DeliveryCounts::default(),
+                attempts: AttemptCounts::default(),
                 handler: Latency::with_digits(2),
             },
         ],
@@ -72,6 +74,8 @@ fn sample() -> Report {
                 pool: "default".into(),
                 worker: 1,
                 state: WorkerState::InHandler,
+                call: None,
+                held_back_by: None,
                 age_ns: 1_500_000_000,
                 taken: 1_234_567,
             },
@@ -79,6 +83,8 @@ fn sample() -> Report {
                 pool: "slow".into(),
                 worker: 0,
                 state: WorkerState::Parked,
+                call: None,
+                held_back_by: None,
                 age_ns: 870,
                 taken: 0,
             },
@@ -244,7 +250,7 @@ fn json_has_the_same_data() {
     assert_eq!(json["wake"], "asymmetric");
     assert_eq!(json["totals"]["withdrawn"], 20);
     assert_eq!(json["subscriptions"][1]["events"][4], "e");
-    assert_eq!(json["subscriptions"][0]["counts"]["failed"], 500);
+    assert_eq!(json["subscriptions"][0]["counts"]["failed"], 400);
     assert_eq!(json["lanes"][0]["kind"], "publisher");
     assert_eq!(json["lanes"][1]["class"], "low");
     assert_eq!(json["lanes"][0]["full_count"], 9);
