@@ -35,6 +35,15 @@ pub(crate) struct Setup {
     pub(crate) is_calm: bool,
     /// Whoever is told of the stop panics.
     pub(crate) traps_stopped: bool,
+    /// What subscriptions and the list say of failing counts: retries, breakers, letters.
+    pub(crate) has_policies: bool,
+    /// Letters that are kept; without any there is no queue.
+    pub(crate) letters: usize,
+    pub(crate) overflow: Full,
+    /// The breaker that subscriptions may share.
+    pub(crate) fuse: Fuse,
+    /// Whoever is told of a letter panics.
+    pub(crate) traps_letters: bool,
     /// A fault of the simulation's own, for the tests of what a failure looks like.
     pub(crate) plant: Option<Plant>,
 }
@@ -53,9 +62,56 @@ impl Default for Setup {
             stamps_each: false,
             is_calm: false,
             traps_stopped: false,
+            has_policies: false,
+            letters: 0,
+            overflow: Full::Pause,
+            fuse: Fuse::default(),
+            traps_letters: false,
             plant: None,
         }
     }
+}
+
+/// What a full dead-letter queue does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Full {
+    #[default]
+    Pause,
+    Evict,
+    Refuse,
+}
+
+/// What a breaker is like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Fuse {
+    pub(crate) window: u8,
+    pub(crate) minimum: u8,
+    pub(crate) permits: u8,
+    pub(crate) wait_ns: u32,
+    pub(crate) on_open: Aside,
+}
+
+/// What becomes of events that cannot be tried or held now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Aside {
+    /// They wait, and whoever brings more with them.
+    #[default]
+    Wait,
+    Letter,
+    Skip,
+}
+
+/// Which breaker a subscription has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Breaks {
+    #[default]
+    Never,
+    Shared,
+    Own,
 }
 
 /// Faults that are not the engine's.
@@ -91,12 +147,45 @@ pub(crate) enum Action {
     Renew(u8),
     /// The clock moves, by nanoseconds.
     Advance(u32),
+    /// An event that is published later, by the way of its class and key alone.
+    Later {
+        #[serde(default)]
+        item: Item,
+        #[serde(default)]
+        after_ns: u32,
+    },
+    /// One of those is called back.
+    Recall(u8),
+    /// A letter, by its place, is redelivered; where it is parked, its key is.
+    Redeliver(u8),
+    RedeliverAll,
+    /// A redelivery is cancelled.
+    Cancel(u8),
+    Discard(u8),
+    DiscardAll,
+    /// A breaker is forced open, reset or disabled.
+    Fuse {
+        #[serde(default)]
+        place: u8,
+        #[serde(default)]
+        hand: Hand,
+    },
     /// A look at the counts of every subscription.
     Count,
     /// A look at a whole report.
     Report,
     /// The engine stops; what comes behind is done while it does, and after.
     Stop(Stop),
+}
+
+/// What is done to a breaker by hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Hand {
+    #[default]
+    Reset,
+    ForceOpen,
+    Disable,
 }
 
 /// How an engine is stopped.
@@ -207,6 +296,8 @@ pub(crate) struct Doing {
     pub(crate) withdraws: Vec<u8>,
     pub(crate) stop: Option<Stop>,
     pub(crate) end: End,
+    /// So many calls end like that, and the others well; all of them, if it is none.
+    pub(crate) fails: u8,
     /// Whoever is told of a failure panics.
     pub(crate) traps_observer: bool,
 }
@@ -221,6 +312,10 @@ pub(crate) enum End {
     Failed,
     /// Fails with an error whose drop panics.
     FailedBadly,
+    /// Fails, and says that no further attempt will go better.
+    FailedForGood,
+    /// Fails, and says when to try again.
+    FailedForNow,
     Panics,
     /// Panics with a value whose drop panics.
     PanicsBadly,
@@ -235,6 +330,22 @@ pub(crate) struct Subscribe {
     pub(crate) pool: u8,
     /// Dropping its state panics.
     pub(crate) traps_state: bool,
+    pub(crate) attempts: u8,
+    pub(crate) delay_ns: u32,
+    /// The most that is held, from 1; as much as an engine holds by itself, if it is none.
+    pub(crate) held_max: u8,
+    pub(crate) when_full: Aside,
+    pub(crate) breaks: Breaks,
+    /// Its own breaker.
+    pub(crate) fuse: Fuse,
+    pub(crate) is_sequential: bool,
+    pub(crate) without_letters: bool,
+}
+
+impl End {
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(self, Self::Handled | Self::Skipped)
+    }
 }
 
 /// The sorts of handlers.

@@ -4,7 +4,8 @@
 //! that is left when it has been cut down (`found/`), not as the seed.
 
 use crate::action::{
-    Action, Batch, By, Doing, End, Item, NoRoom, Script, Setup, Sort, Stop, Style, Subscribe,
+    Action, Aside, Batch, Breaks, By, Doing, End, Full, Fuse, Hand, Item, NoRoom, Script, Setup,
+    Sort, Stop, Style, Subscribe,
 };
 use crate::random::Random;
 
@@ -19,6 +20,9 @@ struct Draw {
     traps: usize,
     /// Whether a handler may stop the engine.
     stops_inside: bool,
+    has_policies: bool,
+    /// Percent of calls that fail.
+    fails: usize,
 }
 
 impl Script {
@@ -37,17 +41,49 @@ impl Script {
             stamps_each: random.percent(30),
             is_calm: random.percent(30),
             traps_stopped: random.percent(traps),
+            has_policies: random.percent(70),
+            letters: random.pick(&[0, 1, 4, 12, 1_000]),
+            overflow: random.pick(&[Full::Pause, Full::Pause, Full::Evict, Full::Refuse]),
+            fuse: fuse(&mut random),
+            traps_letters: random.percent(traps),
             plant: None,
         };
         let mut draw = Draw {
             pools: setup.pools,
             stops_inside: random.percent(10),
+            has_policies: setup.has_policies,
+            fails: if setup.has_policies {
+                random.pick(&[10, 30, 50])
+            } else {
+                20
+            },
             traps,
             random,
         };
         let actions = draw.actions();
         Self { setup, actions }
     }
+}
+
+fn fuse(random: &mut Random) -> Fuse {
+    let window = random.between(1, 6);
+    Fuse {
+        window: window as u8,
+        minimum: random.between(1, window) as u8,
+        permits: random.between(1, 3) as u8,
+        wait_ns: random.pick(&[1, 2_000, 30_000]),
+        on_open: aside(random),
+    }
+}
+
+fn aside(random: &mut Random) -> Aside {
+    random.pick(&[
+        Aside::Wait,
+        Aside::Wait,
+        Aside::Wait,
+        Aside::Letter,
+        Aside::Skip,
+    ])
 }
 
 impl Draw {
@@ -85,7 +121,35 @@ impl Draw {
         Action::Stop(self.random.pick(&Stop::ALL))
     }
 
+    /// What there is to do about what fails.
+    fn about_failing(&mut self) -> Action {
+        match self.random.below(100) {
+            0..35 => Action::Advance(self.random.below(60_000) as u32),
+            35..50 => Action::Later {
+                item: self.item(1),
+                after_ns: self.random.pick(&[0, 500, 20_000, 90_000]),
+            },
+            50..55 => Action::Recall(self.number(8)),
+            55..72 => Action::Redeliver(self.number(12)),
+            72..78 => Action::RedeliverAll,
+            78..80 => Action::Cancel(self.number(6)),
+            80..86 => Action::Discard(self.number(12)),
+            86..88 => Action::DiscardAll,
+            _ => Action::Fuse {
+                place: self.number(3),
+                hand: self
+                    .random
+                    .pick(&[Hand::ForceOpen, Hand::Reset, Hand::Reset, Hand::Disable]),
+            },
+        }
+    }
+
     fn some(&mut self, actions: &mut Vec<Action>) {
+        if self.has_policies && self.random.percent(15) {
+            let action = self.about_failing();
+            actions.push(action);
+            return;
+        }
         let pool = self.number(self.pools);
         let action = match self.random.below(1_000) {
             0..380 => {
@@ -136,6 +200,16 @@ impl Draw {
             kind: self.number(5),
             pool: self.number(self.pools),
             traps_state: self.random.percent(self.traps),
+            attempts: self.random.pick(&[1, 2, 3, 4]),
+            delay_ns: self.random.pick(&[0, 0, 700, 20_000]),
+            held_max: self.random.pick(&[0, 0, 0, 1, 4, 12]),
+            when_full: self.random.pick(&[Aside::Wait, Aside::Letter, Aside::Skip]),
+            breaks: self
+                .random
+                .pick(&[Breaks::Never, Breaks::Never, Breaks::Shared, Breaks::Own]),
+            fuse: fuse(&mut self.random),
+            is_sequential: self.random.percent(35),
+            without_letters: self.random.percent(15),
         })
     }
 
@@ -208,14 +282,16 @@ impl Draw {
         };
         let end = if self.random.percent(self.traps) {
             &[End::Panics, End::PanicsBadly, End::FailedBadly][..]
-        } else {
+        } else if self.random.percent(self.fails) {
             &[
-                End::Handled,
-                End::Handled,
-                End::Handled,
                 End::Failed,
-                End::Skipped,
-            ]
+                End::Failed,
+                End::Failed,
+                End::FailedForNow,
+                End::FailedForGood,
+            ][..]
+        } else {
+            &[End::Handled, End::Handled, End::Handled, End::Skipped]
         };
         Doing {
             takes_ns: if self.random.percent(15) {
@@ -233,6 +309,7 @@ impl Draw {
             stop: (self.stops_inside && self.random.below(50) == 0)
                 .then(|| self.random.pick(&[Stop::Gently, Stop::AtOnce])),
             end: self.random.pick(end),
+            fails: self.random.pick(&[0, 1, 1, 2, 3, 5]),
             traps_observer: self.random.percent(self.traps),
         }
     }

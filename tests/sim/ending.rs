@@ -1,16 +1,29 @@
 //! How a run ends, and the last look at the books: every value dropped once, every delivery ended, all sums equal (PD1, PD6,
 //! PD8, DR1, DR2).
 
-use crate::action::{By, Item, Stop};
-use crate::ledger::{Fate, Ledger, Tally};
+use crate::action::{Aside, By, Hand, Item, Stop};
+use crate::delivery::{Delivery, Stage, pauses};
+use crate::ledger::{Books, Fate, Ledger, Tally};
 use crate::run::Run;
 use crate::seen::Thing;
 use crate::world::{Waited, lock, patience, unman_all};
-use ringbolt::metrics::{DeliveryCounts, Report};
+use ringbolt::metrics::{AttemptCounts, DeliveryCounts, Report};
 use ringbolt::{Ended, Polled, Receipt, ShutdownReport};
+use std::collections::HashSet;
+use std::time::Duration;
 
 /// Rounds of polling after which an engine that gets nothing new has to be quiet.
 const QUIET_ROUNDS_MAX: usize = 20_000;
+
+/// How far the clock moves for what is held, again and again...
+const SETTLE_NS: u64 = 50_000;
+/// ...and from here on, when breakers are reset and letters discarded to make room...
+const SETTLE_HARD: usize = 40;
+/// ...until nothing is held any more.
+const SETTLE_ROUNDS_MAX: usize = 4_000;
+
+/// What a subscription says of its deliveries and its attempts.
+type Counts = (DeliveryCounts, AttemptCounts);
 
 impl Run {
     /// Stops the engine, if nothing has, and looks at everything.
@@ -18,12 +31,13 @@ impl Run {
         if !self.world.is_stopping() {
             self.drain()?;
             self.check_quiet()?;
+            self.settle()?;
             self.world.publish_into_room();
-            self.drain()?;
-            self.check_quiet()?;
+            self.settle()?;
         }
         // Handlers may have stopped it meanwhile.
         let was_quiet = !self.world.is_stopping();
+        self.was_quiet = was_quiet;
         if was_quiet {
             self.world.ledger.note(Thing::Drained);
             self.world.begin_stop(Stop::Gently);
@@ -47,6 +61,58 @@ impl Run {
         self.check_end(&stop, has_time)
     }
 
+    /// Lets time pass until nothing is held, and looks at everything in between: whatever waits goes on in its time, or
+    /// when there is room for letters, and when nobody keeps the breakers open.
+    fn settle(&mut self) -> Result<(), String> {
+        for round in 0..SETTLE_ROUNDS_MAX {
+            self.drain()?;
+            if round % 16 == 0 {
+                self.check_quiet()?;
+            }
+            if self.world.is_stopping() {
+                return Ok(());
+            }
+            let holds = (0..self.world.setup.pools).any(|pool| self.world.holds(pool));
+            let later = lock(&self.world.laters).len();
+            let replays = self.world.redeliveries_open();
+            if !holds && later == 0 && replays == 0 {
+                let report = self.check_live()?;
+                if is_pressed(&report) {
+                    return Err(format!("PD12: nothing is held: {:?}", report.workers));
+                }
+                return self.check_quiet();
+            }
+            let mut passes_ns = SETTLE_NS;
+            if round >= SETTLE_HARD {
+                passes_ns *= 20;
+                let hand = if round == SETTLE_HARD {
+                    Hand::Reset
+                } else {
+                    Hand::Disable
+                };
+                let breakers = lock(&self.world.breakers).len();
+                (0..breakers).for_each(|place| {
+                    self.world.set_breaker(place as u8, hand);
+                });
+                if pauses(&self.world.setup) && round % 2 == 0 {
+                    self.world.discard_all();
+                }
+            }
+            self.world.hand.advance(Duration::from_nanos(passes_ns));
+        }
+        let held: Vec<_> = lock(&self.world.subs)
+            .iter()
+            .flatten()
+            .map(|one| (one.name().to_owned(), one.attempts()))
+            .filter(|(_, attempts)| attempts.held > 0)
+            .collect();
+        let later = lock(&self.world.laters).len();
+        let replays = self.world.redeliveries_open();
+        Err(format!(
+            "PD12: it is held for good: {held:?}, {later} later, {replays} redeliveries"
+        ))
+    }
+
     /// Mans every pool and polls until nothing comes any more.
     fn drain(&mut self) -> Result<(), String> {
         self.world.man_all();
@@ -62,7 +128,7 @@ impl Run {
                 return self.look();
             }
             idle_rounds = if taken == 0 { idle_rounds + 1 } else { 0 };
-            if idle_rounds == 4 {
+            if idle_rounds == 8 {
                 return self.look();
             }
         }
@@ -75,12 +141,35 @@ impl Run {
             return Ok(());
         }
         let report = self.check_live()?;
-        if let Some(lane) = report.lanes.iter().find(|lane| lane.depth != 0) {
+        // A full shelf keeps its worker from taking more.
+        let is_full = is_pressed(&report);
+        if let Some(lane) = report.lanes.iter().find(|lane| lane.depth != 0)
+            && !is_full
+        {
             return Err(format!("PD8: quiet, and {lane:?}"));
         }
+        for (sub, one) in lock(&self.world.subs).iter().enumerate() {
+            let Some(one) = one else { continue };
+            let (counts, attempts) = (one.counts(), one.attempts());
+            self.world
+                .ledger
+                .check_held(sub, &counts, &attempts, is_full)?;
+        }
+        self.world.ledger.check_letters(&self.world.letters())?;
+        if is_full {
+            self.world.ledger.note(Thing::HeldFull);
+        }
+        let is_plain = !self.world.setup.has_policies;
         let books = self.world.ledger.books();
         for (serial, record) in books.records.iter().enumerate() {
-            if record.drops != 1 {
+            let is_kept = record.fate == Fate::Later
+                || books.subs.iter().any(|sub| {
+                    record.fate == Fate::Admitted
+                        && sub.kinds.contains(&record.plan.kind)
+                        && sub.keeps(serial as u32)
+                });
+            let may_keep = record.fate == Fate::Later || !is_plain && (is_kept || is_full);
+            if record.drops != 1 && !(record.drops == 0 && may_keep) {
                 return Err(format!("PD8: quiet, and {serial} is kept: {record:?}"));
             }
             if record.fate != Fate::Admitted {
@@ -90,7 +179,7 @@ impl Run {
                 let subscription = &books.subs[sub];
                 // A value that another pool shares cannot be moved out, which is a failed delivery.
                 let may_miss = subscription.by_value && record.pools.len() > 1;
-                if subscription.is_live && !record.called.contains(&sub) && !may_miss {
+                if is_plain && subscription.is_live && !record.called.contains(&sub) && !may_miss {
                     return Err(format!(
                         "PD1: {sub} was not called with {serial}: {record:?}"
                     ));
@@ -119,6 +208,10 @@ impl Run {
             }
             if taken == 0 {
                 std::thread::yield_now();
+                // What is to be tried again before the deadline is waited for, and nobody else moves the clock.
+                if self.world.ledger.books().is_gentle || self.was_quiet {
+                    self.world.hand.advance(Duration::from_nanos(SETTLE_NS));
+                }
             }
         }
         unman_all();
@@ -127,10 +220,19 @@ impl Run {
 
     fn check_end(&mut self, stop: &ShutdownReport, has_time: bool) -> Result<(), String> {
         let report = self.handle.report();
-        let counts: Vec<Option<DeliveryCounts>> = lock(&self.world.subs)
+        let counts: Vec<Option<Counts>> = lock(&self.world.subs)
             .iter()
-            .map(|subscription| subscription.as_ref().map(|s| s.counts()))
+            .map(|one| one.as_ref().map(|one| (one.counts(), one.attempts())))
             .collect();
+        self.world.settle_laters_of(true);
+        let later = lock(&self.world.laters).len();
+        if later > 0 {
+            return Err(format!("DR1: {later} events wait for their time yet"));
+        }
+        if self.world.redeliveries_open() > 0 {
+            return Err("DR1: a redelivery has no end".to_owned());
+        }
+        self.world.ledger.check_letters(&self.world.letters())?;
         lock(&self.world.handle).take();
         for publisher in &self.world.publishers {
             lock(publisher).take();
@@ -142,7 +244,13 @@ impl Run {
         ledger.check_deliveries(&counts)?;
         ledger.check_sums(&counts, &report, stop)?;
         ledger.check_receipts(&receipts)?;
-        if has_time && (stop.abandoned_events != 0 || !stop.in_time) {
+        // What waits for room, or for somebody to reset a breaker, is not waited for.
+        let may_wait = !self.was_quiet && {
+            let books = ledger.books();
+            let has_breaker = books.subs.iter().any(|sub| sub.rules.has_breaker);
+            pauses(&self.world.setup) || has_breaker
+        };
+        if has_time && !may_wait && (stop.abandoned_events != 0 || !stop.in_time) {
             return Err(format!("DR1: there was time enough: {stop:?}"));
         }
         // Whoever is told of the stop is told by the thread that does it, and last of all.
@@ -157,27 +265,73 @@ impl Run {
     }
 }
 
+/// Whether a worker takes nothing, as a shelf is full.
+fn is_pressed(report: &Report) -> bool {
+    let mut workers = report.workers.iter();
+    workers.any(|worker| worker.held_back_by.is_some())
+}
+
 impl Ledger {
     /// Every subscription's deliveries balance, are those that its handler tells of, and as many as were for it.
-    fn check_deliveries(&self, counts: &[Option<DeliveryCounts>]) -> Result<(), String> {
-        let books = self.books();
-        let admitted = || books.records.iter().filter(|r| r.fate == Fate::Admitted);
+    fn check_deliveries(&self, counts: &[Option<Counts>]) -> Result<(), String> {
+        let mut books = self.books();
+        let Books {
+            records,
+            subs,
+            seen,
+            ..
+        } = &mut *books;
+        let admitted = || records.iter().filter(|r| r.fate == Fate::Admitted);
         for (sub, counts) in counts.iter().enumerate() {
-            let (Some(counts), subscription) = (counts, &books.subs[sub]) else {
+            let (Some((counts, attempts)), subscription) = (counts, &subs[sub]) else {
                 continue;
             };
-            let told = subscription.tally;
+            let (told, rules) = (subscription.tally, subscription.rules);
             let mut counted = Tally {
                 handled: counts.handled,
                 failed: counts.failed,
                 skipped: counts.skipped,
+                dead_lettered: counts.dead_lettered,
+                failed_attempts: attempts.failed_attempts,
+                retries: attempts.retries,
+                redelivered: told.redelivered,
             };
             if subscription.by_value {
                 // Deliveries that fail before the handler is called.
                 counted.failed = counted.failed.min(told.failed);
+                counted.failed_attempts = counted.failed_attempts.min(told.failed_attempts);
             }
-            if counts.ended() != counts.admitted || counted != told {
-                return Err(format!("PD8: {sub}: {counts:?}, its handler says {told:?}"));
+            let skips = counts.skipped.saturating_sub(told.skipped);
+            if rules.may_skip() {
+                counted.skipped -= skips;
+                seen.add(
+                    if rules.on_open == Aside::Skip {
+                        Thing::BreakerSkip
+                    } else {
+                        Thing::HeldFullSkip
+                    },
+                    skips,
+                );
+            }
+            if rules.may_fail() {
+                counted.failed = counted.failed.min(told.failed);
+            }
+            // A redelivery that an open breaker refuses fails without a call.
+            let refused = counts.dead_lettered.saturating_sub(told.dead_lettered);
+            if rules.on_open == Aside::Letter {
+                counted.dead_lettered -= refused;
+            }
+            if counts.ended() != counts.admitted || counted != told || attempts.held != 0 {
+                return Err(format!(
+                    "PD8: {sub}: {counts:?}, {attempts:?}, its handler says {told:?}"
+                ));
+            }
+            let was_held = |delivery: &Delivery| {
+                matches!(delivery.stage, Stage::Retrying | Stage::Doomed) || delivery.is_replaying
+            };
+            if counts.abandoned > 0 && subscription.is_live {
+                let held = subscription.deliveries.values().filter(|it| was_held(it));
+                seen.add(Thing::AbandonedHeld, held.count() as u64);
             }
             if !subscription.is_live {
                 continue;
@@ -186,10 +340,23 @@ impl Ledger {
                 .filter(|record| record.expects.contains(&sub))
                 .count() as u64;
             // It may see what was published before it was there and still waits in its pool.
-            let due_max = admitted()
+            let due_max = records
+                .iter()
                 .filter(|record| subscription.kinds.contains(&record.plan.kind))
-                .filter(|record| record.pools.contains(&subscription.pool))
+                .filter(|record| match record.fate {
+                    Fate::Admitted => record.pools.contains(&subscription.pool),
+                    // To be published later, and perhaps it was.
+                    fate => fate == Fate::Stopped,
+                })
                 .count() as u64;
+            // Redeliveries are deliveries of their own; those that were never called ended in some other way.
+            let due = due + told.redelivered;
+            let not_called = if rules.keeps_letters {
+                counts.abandoned + skips + refused
+            } else {
+                0
+            };
+            let due_max = due_max + told.redelivered + not_called;
             if !(due..=due_max).contains(&counts.admitted) {
                 return Err(format!(
                     "PD8: {due} to {due_max} events were for {sub}, and {counts:?}"
@@ -202,16 +369,17 @@ impl Ledger {
     /// What the engine reports is the sum of what its parts say, and what the books say.
     fn check_sums(
         &self,
-        counts: &[Option<DeliveryCounts>],
+        counts: &[Option<Counts>],
         report: &Report,
         stop: &ShutdownReport,
     ) -> Result<(), String> {
         let mut books = self.books();
         let mut totals = DeliveryCounts::default();
-        counts
-            .iter()
-            .flatten()
-            .for_each(|counts| totals.add(counts));
+        let mut attempts = AttemptCounts::default();
+        for (one, tried) in counts.iter().flatten() {
+            totals.add(one);
+            attempts.add(tried);
+        }
         books.seen.add(Thing::Withdrawn, totals.withdrawn);
         books.seen.add(Thing::Abandoned, totals.abandoned);
         // A machine that gives this thread no time for so long makes its workers look stuck, and the report of the stop
@@ -221,6 +389,7 @@ impl Ledger {
             admitted: totals.admitted,
             handled: stop.completed,
             failed: stop.failed,
+            dead_lettered: stop.dead_lettered,
             skipped: stop.skipped,
             withdrawn: stop.withdrawn,
             abandoned: stop.abandoned,
@@ -231,10 +400,10 @@ impl Ledger {
                 report.totals
             ));
         }
-        if books.observed != totals.failed {
+        let observed = (books.observed, books.observed_retries);
+        if observed != (attempts.failed_attempts, attempts.retries) {
             return Err(format!(
-                "OB1: the observer was told of {} failures of {}",
-                books.observed, totals.failed
+                "OB1: the observer was told of {observed:?} failures and retries: {attempts:?}"
             ));
         }
         let fates = |fate| books.records.iter().filter(|r| r.fate == fate).count() as u64;
@@ -245,13 +414,24 @@ impl Ledger {
             .map(|record| record.pools.len() as u64)
             .sum();
         let taken: u64 = report.workers.iter().map(|worker| worker.taken).sum();
-        if is_last_word && taken + stop.abandoned_events != shares {
+        // Of what is held, what was taken is abandoned, delivery by delivery; and so is what was to be published later.
+        let stopped = fates(Fate::Stopped);
+        let has_policies = books
+            .subs
+            .iter()
+            .any(|sub| sub.rules.attempts > 1 || sub.rules.has_breaker || sub.rules.keeps_letters);
+        let accounted = taken + stop.abandoned_events;
+        let may_be_more =
+            stopped + books.late_shares + if has_policies { totals.abandoned } else { 0 };
+        let is_right = (shares..=shares + may_be_more).contains(&accounted);
+        if is_last_word && !is_right {
             return Err(format!(
                 "PD8: {shares} shares of events were admitted, {taken} taken, {} abandoned",
                 stop.abandoned_events
             ));
         }
-        if (report.published, report.dropped) != (fates(Fate::Admitted), fates(Fate::Lost)) {
+        let published = fates(Fate::Admitted)..=fates(Fate::Admitted) + stopped;
+        if !published.contains(&report.published) || report.dropped != fates(Fate::Lost) {
             return Err(format!(
                 "PD11: {} admitted and {} lost, reported {} and {}",
                 fates(Fate::Admitted),
@@ -269,16 +449,32 @@ impl Ledger {
         for (serial, receipt) in receipts {
             let (ends, is_complete) = receipt.peek();
             let record = &books.records[*serial as usize];
-            let called = ends
-                .iter()
-                .filter(|(_, end)| matches!(end, Ended::Handled | Ended::Failed | Ended::Skipped))
-                .count();
+            let ids: HashSet<u64> = ends.iter().map(|(id, _)| *id).collect();
+            if ids.len() != ends.len() {
+                return Err(format!(
+                    "PD1: the receipt of {serial} says {ends:?}: {record:?}"
+                ));
+            }
+            // The handler said so, and not a letter's redelivery.
+            let told = |end: Ended| ends.iter().filter(|(_, told)| *told == end).count();
+            let called = told(Ended::Handled) + told(Ended::Failed) + told(Ended::Skipped);
+            let has_policies = books.subs.iter().any(|sub| {
+                sub.kinds.contains(&record.plan.kind)
+                    && (sub.rules.attempts > 1 || sub.rules.keeps_letters || sub.rules.has_breaker)
+            });
+            let was_called = record.called.len();
+            let is_told = if has_policies {
+                // What was called may have become a letter, or been withdrawn or abandoned before its end.
+                ends.len() >= was_called
+            } else {
+                called == was_called
+            };
             // One that came behind the event may have had it in a shape that cannot be moved out.
             let by_value = books
                 .subs
                 .iter()
                 .any(|sub| sub.by_value && sub.kinds.contains(&record.plan.kind));
-            if !is_complete || (called != record.called.len() && !by_value) {
+            if !is_complete || (!is_told && !by_value) {
                 return Err(format!(
                     "PD1: the receipt of {serial} says {ends:?} (complete: {is_complete}): {record:?}"
                 ));

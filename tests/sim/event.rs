@@ -9,6 +9,14 @@ use std::sync::Arc;
 /// Kinds of events; the last one does not fit a slot.
 pub(crate) const KINDS: u8 = 5;
 
+const NAMES: [&str; KINDS as usize] = ["sim.a", "sim.b", "sim.c", "sim.d", "sim.e"];
+
+/// The kind of events of this name.
+pub(crate) fn kind_named(name: &str) -> Option<u8> {
+    let place = NAMES.iter().position(|other| *other == name)?;
+    Some(place as u8)
+}
+
 /// An event: a number in the ledger, and `N` words of weight. It owns nothing, so that dropping it twice, which is what
 /// the ledger is to find, does no more harm than that.
 pub(crate) struct Job<const K: u8, const N: usize> {
@@ -28,7 +36,7 @@ impl<const K: u8, const N: usize> Job<K, N> {
 }
 
 impl<const K: u8, const N: usize> Event for Job<K, N> {
-    const NAME: &'static str = ["sim.a", "sim.b", "sim.c", "sim.d", "sim.e"][K as usize];
+    const NAME: &'static str = NAMES[K as usize];
 
     fn key(&self) -> Key<'_> {
         let key = Ledger::of(self.run).and_then(|ledger| ledger.key(self.serial));

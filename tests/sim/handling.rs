@@ -1,8 +1,9 @@
 //! Handlers of the simulation: what they do with an event, and how they are subscribed.
 
 use crate::action::{Doing, End, Sort, Stop, Subscribe};
+use crate::delivery::{Call, Rules};
 use crate::event::{Bomb, Job, KINDS, with_kind};
-use crate::ledger::Cause;
+use crate::ledger::{Cause, FOR_NOW_NS};
 use crate::seen::Thing;
 use crate::world::{World, lock, pool_name, unman};
 use ringbolt::{Context, Failure, Handler, Outcome, Polled, Subscription};
@@ -32,13 +33,19 @@ impl World {
         {
             return Outcome::Handled;
         }
-        let plan = self.ledger.call(sub, serial, class, is_keyed);
+        let call = Call {
+            attempt: context.attempt(),
+            is_redelivery: context.is_redelivery(),
+            now_ns: self.now_ns(),
+            id: context.id(),
+        };
+        let (plan, calls) = self.ledger.call(sub, serial, (class, is_keyed), call);
         let simplest = Doing::default();
         let doing = match plan.doings.len() {
             0 => &simplest,
             length => &plan.doings[sub % length],
         };
-        self.say(|| format!("    subscription {sub} handles {serial}"));
+        self.say(|| format!("    subscription {sub} handles {serial}, {call:?}"));
         if doing.takes_ns > 0 {
             self.hand
                 .advance(Duration::from_nanos(u64::from(doing.takes_ns)));
@@ -46,15 +53,21 @@ impl World {
                 self.ledger.note(Thing::Slow);
             }
         }
-        if !self.setup.is_calm {
+        // What it does to the engine it does at its first attempt.
+        if !self.setup.is_calm && calls == 0 {
             self.act(doing, pool, Some((serial, pool)), context);
         }
         let mut end = doing.end;
+        if doing.fails > 0 && calls >= u32::from(doing.fails) {
+            end = End::Handled;
+        }
         if drops_inside && plan.traps_drop {
             // The event is going to be dropped by the handler, which is to panic once at most.
             end = End::Panics;
         }
-        self.ledger.ended(sub, end, doing.traps_observer);
+        let now_ns = self.now_ns();
+        self.ledger
+            .ended(sub, serial, end, now_ns, doing.traps_observer);
         let bomb = |as_what| Bomb {
             ledger: Arc::clone(&self.ledger),
             as_what,
@@ -63,6 +76,11 @@ impl World {
             End::Handled => Outcome::Handled,
             End::Skipped => Outcome::Skipped,
             End::Failed => Outcome::Failed(Failure::new("as drawn")),
+            End::FailedForGood => Outcome::Failed(Failure::new("as drawn").permanent()),
+            End::FailedForNow => {
+                let after = Duration::from_nanos(FOR_NOW_NS);
+                Outcome::Failed(Failure::new("as drawn").retry_after(after))
+            }
             End::FailedBadly => Outcome::Failed(Failure::from(bomb(Thing::ErrorDrop))),
             End::Panics => panic!("as drawn"),
             End::PanicsBadly => panic_any(bomb(Thing::PanicValueDrop)),
@@ -182,12 +200,14 @@ fn subscribe_kind<const K: u8, const N: usize>(
                 && (other.by_value || by_value)
         })
     };
+    let rules = Rules::of(&world.setup, wanted, by_value);
     let sub = world
         .ledger
-        .add_sub(pool, kinds, by_value, wanted.traps_state);
+        .add_sub(pool, kinds, by_value, wanted.traps_state, rules);
     let builder = handle
         .subscription(format!("sub-{sub}"))
         .pool(pool_name(&world.setup, pool));
+    let builder = world.with_policies(builder, wanted, rules, sub);
     let inner = Arc::clone(world);
     let result = match wanted.sort {
         Sort::ByRef => builder.handler(move |event: &Job<K, N>, context: &mut Context<'_>| {

@@ -4,9 +4,10 @@
 //! fails at its next look.
 
 use crate::action::{Doing, End, mix};
+use crate::delivery::{Call, Delivery, Rules, Went, is_higher};
 use crate::seen::{Seen, Thing};
-use ringbolt::Class;
-use std::collections::HashMap;
+use ringbolt::{Class, EventId};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -25,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) doings: Arc<[Doing]>,
 }
 
+/// What a failure says of when to try again.
+pub(crate) const FOR_NOW_NS: u64 = 3_000;
+
 /// The event and the pool that a handler runs for.
 pub(crate) type Cause = Option<(u32, usize)>;
 
@@ -40,6 +44,10 @@ pub(crate) enum Fate {
     Lost,
     /// It came back, or was never published.
     Refused,
+    /// It is to be published later.
+    Later,
+    /// It was to be, and the engine stopped about then.
+    Stopped,
 }
 
 /// One event.
@@ -64,6 +72,11 @@ pub(crate) struct Tally {
     pub(crate) handled: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    pub(crate) dead_lettered: u64,
+    pub(crate) failed_attempts: u64,
+    pub(crate) retries: u64,
+    /// Redeliveries that began with a call.
+    pub(crate) redelivered: u64,
 }
 
 /// One subscription.
@@ -78,6 +91,21 @@ pub(crate) struct Sub {
     pub(crate) traps_state: bool,
     /// States of its own that exist.
     pub(crate) states: i64,
+    pub(crate) rules: Rules,
+    /// By event.
+    pub(crate) deliveries: HashMap<u32, Delivery>,
+    /// Keys whose delivery is to be tried again.
+    pub(crate) retrying: HashMap<u64, u32>,
+    /// Letters that there are of a key.
+    pub(crate) letters_of: HashMap<u64, u32>,
+    /// The same in their order, where that matters.
+    pub(crate) parked: HashMap<u64, Vec<u32>>,
+    /// Keys whose last call was a letter's.
+    pub(crate) replayed: HashSet<u64>,
+    /// The key of the letter that has just made room for another.
+    pub(crate) evicted: Option<u64>,
+    /// The key that was called last, and whether it was the end of its retries.
+    pub(crate) released: Option<(u64, bool)>,
     last: HashMap<(u32, u64, Class), u32>,
 }
 
@@ -103,8 +131,11 @@ pub(crate) struct Books {
     pub(crate) subs: Vec<Sub>,
     waiting: Vec<Waiting>,
     pub(crate) violations: Vec<String>,
-    /// Failures and stops that observers were told of.
+    /// Failures and stops that observers were told of, and those of the failures that another attempt was to follow.
     pub(crate) observed: u64,
+    pub(crate) observed_retries: u64,
+    /// Events by their id, once they were handled.
+    pub(crate) ids: HashMap<EventId, u32>,
     pub(crate) stops_told: u64,
     /// The failure that comes next makes its observer panic.
     pub(crate) traps_observer: bool,
@@ -113,6 +144,8 @@ pub(crate) struct Books {
     pub(crate) is_gentle: bool,
     pub(crate) before_stop: Option<Mark>,
     pub(crate) seen: Seen,
+    /// Shares that there may be of events that were published later, while the engine stopped.
+    pub(crate) late_shares: u64,
     /// What handlers did to the engine.
     pub(crate) done_inside: u64,
     /// Subscriptions that went since anybody had a turn.
@@ -326,12 +359,60 @@ impl Ledger {
         *before += 1;
     }
 
+    /// An event that was to be published later has been, or the engine has stopped: for whom it was is known now.
+    pub(crate) fn later(&self, serial: u32, is_stopping: bool) {
+        let fate = {
+            let mut books = self.books();
+            let books = &mut *books;
+            let record = &mut books.records[serial as usize];
+            let is_for = |sub: &usize| {
+                let sub = &books.subs[*sub];
+                sub.is_live && sub.kinds.contains(&record.plan.kind)
+            };
+            record.expects = (0..books.subs.len()).filter(is_for).collect();
+            // Those that it was handled by already may be gone by now.
+            let called = record
+                .called
+                .iter()
+                .filter(|sub| !record.expects.contains(sub));
+            let subs = record.expects.iter().chain(called);
+            record.pools = subs.map(|&sub| books.subs[sub].pool).collect();
+            record.pools.sort_unstable();
+            record.pools.dedup();
+            if is_stopping {
+                // Whoever was there when it was published may be gone by now.
+                let kind = record.plan.kind;
+                let mut pools: Vec<usize> = books
+                    .subs
+                    .iter()
+                    .filter(|sub| sub.kinds.contains(&kind))
+                    .map(|sub| sub.pool)
+                    .collect();
+                pools.sort_unstable();
+                pools.dedup();
+                books.late_shares += (pools.len() - record.pools.len()) as u64;
+            }
+            let is_gone = record.drops > 0 && record.called.is_empty();
+            if is_stopping && (is_gone || record.pools.is_empty()) {
+                books.seen.note(Thing::LaterStopped);
+                Fate::Stopped
+            } else if record.pools.is_empty() {
+                Fate::Unhandled
+            } else {
+                books.seen.note(Thing::LaterPublished);
+                Fate::Admitted
+            }
+        };
+        self.settle(serial, fate);
+    }
+
     pub(crate) fn add_sub(
         &self,
         pool: usize,
         kinds: Vec<u8>,
         by_value: bool,
         traps_state: bool,
+        rules: Rules,
     ) -> usize {
         let mut books = self.books();
         books.subs.push(Sub {
@@ -342,13 +423,27 @@ impl Ledger {
             tally: Tally::default(),
             traps_state,
             states: 0,
+            rules,
+            deliveries: HashMap::new(),
+            retrying: HashMap::new(),
+            letters_of: HashMap::new(),
+            parked: HashMap::new(),
+            replayed: HashSet::new(),
+            evicted: None,
+            released: None,
             last: HashMap::new(),
         });
         books.subs.len() - 1
     }
 
     /// A handler is called: everything that may be said about it now.
-    pub(crate) fn call(&self, sub: usize, serial: u32, class: Class, is_keyed: bool) -> Plan {
+    pub(crate) fn call(
+        &self,
+        sub: usize,
+        serial: u32,
+        (class, is_keyed): (Class, bool),
+        call: Call,
+    ) -> (Plan, u32) {
         let mut books = self.books();
         let books = &mut *books;
         let mut wrong = Vec::new();
@@ -362,7 +457,8 @@ impl Ledger {
         let record = &mut books.records[serial as usize];
         let subscription = &mut books.subs[sub];
         let plan = record.plan.clone();
-        if record.fate != Fate::Admitted {
+        // One of those that were to be published later may be handled before anybody has looked.
+        if !matches!(record.fate, Fate::Admitted | Fate::Later) {
             wrong.push(format!("PD1: it is {:?}", record.fate));
         }
         if record.drops != 0 {
@@ -371,14 +467,28 @@ impl Ledger {
         if !subscription.is_live {
             wrong.push("PD7: the subscription is withdrawn".to_owned());
         }
-        if record.called.contains(&sub) {
-            wrong.push("PD6: it has been called before".to_owned());
-        }
+        let is_first = !record.called.contains(&sub);
         if class != plan.class || is_keyed != plan.key.is_some() {
             wrong.push("its class or key got lost".to_owned());
         }
-        record.called.push(sub);
-        if let Some(key) = plan.key {
+        if is_first {
+            record.called.push(sub);
+        }
+        let is_first_of_pool = !record.taken_by.contains(&subscription.pool);
+        if is_first_of_pool {
+            record.taken_by.push(subscription.pool);
+        }
+        books.ids.insert(call.id, serial);
+        let calls = subscription
+            .deliveries
+            .get(&serial)
+            .map_or(0, |it| it.calls);
+        wrong.extend(subscription.begin(serial, plan.key, call, &mut books.seen));
+        // A letter that is redelivered for itself keeps no order with what came behind it.
+        let is_in_order = !call.is_redelivery || subscription.rules.is_sequential;
+        if let Some(key) = plan.key
+            && is_in_order
+        {
             let stream = (plan.publisher, key, plan.class);
             if let Some(before) = subscription.last.insert(stream, serial)
                 && before > serial
@@ -387,8 +497,13 @@ impl Ledger {
             }
         }
         let pool = subscription.pool;
-        if !record.taken_by.contains(&pool) {
-            record.taken_by.push(pool);
+        if let Some(key) = plan.key
+            && subscription.is_released(key)
+            && books.passes(sub, serial)
+        {
+            books.seen.note(Thing::ReleasedByClass);
+        }
+        if is_first_of_pool {
             wrong.extend(books.waiting[pool].take(class, self.starvation_limit));
         }
         books.calls += 1;
@@ -397,21 +512,34 @@ impl Ledger {
             let text = format!("{text} (subscription {sub} called with {serial}, {plan:?})");
             books.violations.push(text);
         }
-        plan
+        (plan, calls)
     }
 
-    pub(crate) fn ended(&self, sub: usize, end: End, traps_observer: bool) {
+    /// A handler's call is about to end.
+    pub(crate) fn ended(
+        &self,
+        sub: usize,
+        serial: u32,
+        end: End,
+        now_ns: u64,
+        traps_observer: bool,
+    ) {
         let mut books = self.books();
-        books.traps_observer = traps_observer;
-        if matches!(end, End::Panics | End::PanicsBadly) {
+        let books = &mut *books;
+        books.traps_observer = traps_observer && end.is_failure();
+        let is_panic = matches!(end, End::Panics | End::PanicsBadly);
+        if is_panic {
             books.seen.note(Thing::HandlerPanic);
         }
-        let tally = &mut books.subs[sub].tally;
-        match end {
-            End::Handled => tally.handled += 1,
-            End::Skipped => tally.skipped += 1,
-            _ => tally.failed += 1,
-        }
+        let went = match end {
+            End::Handled => Went::Handled,
+            End::Skipped => Went::Skipped,
+            End::FailedForGood => Went::ForGood,
+            End::FailedForNow => Went::ForNow(FOR_NOW_NS),
+            _ => Went::Failed,
+        };
+        let key = books.records[serial as usize].plan.key;
+        books.subs[sub].end(serial, key, went, now_ns, is_panic, &mut books.seen);
     }
 }
 
@@ -430,6 +558,19 @@ impl Books {
             events: self.records.len(),
             calls: self.calls,
         }
+    }
+
+    /// Whether an event of the same key and a lower class, which came earlier, has not been called.
+    fn passes(&self, sub: usize, serial: u32) -> bool {
+        let this = &self.records[serial as usize];
+        let before = self.records[..serial as usize].iter().rev().take(60);
+        before.into_iter().any(|other| {
+            other.fate == Fate::Admitted
+                && other.plan.key == this.plan.key
+                && is_higher(this.plan.class, other.plan.class)
+                && other.expects.contains(&sub)
+                && !other.called.contains(&sub)
+        })
     }
 
     /// Whether this pool is back at what one of its own handlers began, with another pool in between.

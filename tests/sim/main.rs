@@ -1,8 +1,9 @@
 //! The whole engine under a manual clock, on one thread, as a function of a list of actions that is drawn from a seed.
 //!
 //! Several polled pools with tiny lanes, inboxes and spills; publishers, handles and handlers that publish, in circles
-//! too; subscriptions, pollers and publishers that come and go; panics wherever user code runs; a stop at any point. What is
-//! looked at: PD1, PD2, PD3, PD5 to PD8, PD11, DR1, DR2, OB1. What came about is counted, and a run of many seeds fails if
+//! too; subscriptions, pollers and publishers that come and go; handlers that fail for a while or for good, with retries,
+//! breakers and letters behind them; panics wherever user code runs; a stop at any point. What is
+//! looked at: PD1, PD2, PD3, PD5 to PD8, PD11, PD12, RO1, RO3, RO4, RO6, DQ1 to DQ5, CB3, DR1, DR2, OB1. What came about is counted, and a run of many seeds fails if
 //! something that it is for did not (`seen.rs`).
 //!
 //! A run that fails prints its seed, and then the least list of actions that fails in the same way; one that takes the
@@ -14,9 +15,11 @@
 //! `RINGBOLT_SIM_REPEATS=…` runs a seed or a list more than once.
 
 mod action;
+mod delivery;
 mod draw;
 mod ending;
 mod event;
+mod failing;
 mod handling;
 mod ledger;
 mod publishing;

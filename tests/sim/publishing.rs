@@ -22,7 +22,7 @@ fn class_of(class: u8) -> Class {
     Class::ALL[usize::from(class) % Class::ALL.len()]
 }
 
-fn plan_of(item: &Item, publisher: u32) -> Plan {
+pub(crate) fn plan_of(item: &Item, publisher: u32) -> Plan {
     Plan {
         kind: item.kind % KINDS,
         key: item.key.map(u64::from),

@@ -1,6 +1,7 @@
 //! One run: a list of actions, done to an engine.
 
 use crate::action::{Action, Plant, Script, Setup, Stop};
+use crate::failing::{TENDED_MAX, with_letters};
 use crate::handling::subscribe;
 use crate::ledger::{Fate, Ledger, Mark};
 use crate::publishing::no_handler;
@@ -10,7 +11,7 @@ use crate::world::{
     unman_all,
 };
 use ringbolt::metrics::{DeliveryCounts, Report};
-use ringbolt::{Clock, EventSystem, Handle, Polled, Pool, Stamps};
+use ringbolt::{Category, Clock, ErrorEvent, EventSystem, Handle, Polled, Pool, Stamps};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct Run {
     last: DeliveryCounts,
     steps: u64,
     withdrawn: u32,
+    /// It was quiet when it was stopped.
+    pub(crate) was_quiet: bool,
 }
 
 /// Runs a list of actions; what is wrong, if anything is.
@@ -79,11 +82,13 @@ impl Run {
         let mut setup = setup.clone();
         setup.pools = setup.pools.max(1);
         let (clock, hand) = Clock::manual();
-        let limit = setup.is_calm.then_some(setup.starvation_limit.max(6));
+        // What is held is taken and not called.
+        let is_plain = setup.is_calm && !setup.has_policies;
+        let limit = is_plain.then_some(setup.starvation_limit.max(6));
         let ledger = Ledger::new(setup.pools, setup.lane_capacity, limit);
         let mut builder = EventSystem::builder()
             .pool(Pool::new("default").polled())
-            .clock(clock)
+            .clock(clock.clone())
             .lane_capacity(setup.lane_capacity.max(1))
             .inbox_capacity(setup.inbox_capacity.max(1))
             .spill_max(setup.spill_max.max(1))
@@ -102,10 +107,15 @@ impl Run {
             builder = builder.stamps(Stamps::Each);
         }
         let books = Arc::clone(&ledger);
-        let builder = builder.on_error(move |_| {
+        let builder = builder.on_error(move |error: &ErrorEvent| {
+            if matches!(error.category, Category::DeadLetter | Category::HeldFull) {
+                // Of the queue or the shelf, and not of an attempt.
+                return;
+            }
             let traps = {
                 let mut books = books.books();
                 books.observed += 1;
+                books.observed_retries += u64::from(error.will_retry_after_ms.is_some());
                 let traps = std::mem::take(&mut books.traps_observer);
                 if traps {
                     books.seen.note(Thing::ObserverPanic);
@@ -124,11 +134,16 @@ impl Run {
             drop(books);
             assert!(!traps, "an observer of the stop that panics");
         });
+        let builder = with_letters(builder, &setup, &ledger);
         let system = builder.build().expect("the settings are in range");
         let handle = system.handle();
         let world = Arc::new(World {
             ledger,
             hand,
+            clock,
+            breakers: Mutex::default(),
+            laters: Mutex::default(),
+            redeliveries: Mutex::default(),
             handle: Mutex::new(Some(system.handle())),
             publishers: (0..PUBLISHERS).map(|_| Mutex::new(None)).collect(),
             next_publisher: 0.into(),
@@ -138,6 +153,9 @@ impl Run {
             is_verbose,
             setup,
         });
+        if world.setup.has_policies {
+            world.add_breaker("shared", world.setup.fuse);
+        }
         set_seats(world.setup.pools + 1);
         if let Ok(poller) = handle.poller(WATCH) {
             seat(world.setup.pools, poller);
@@ -150,6 +168,7 @@ impl Run {
             last: DeliveryCounts::default(),
             steps: 0,
             withdrawn: 0,
+            was_quiet: false,
         }
     }
 
@@ -218,6 +237,9 @@ impl Run {
             }
             // An engine that is given time to drain needs its pollers, and gets none when one has gone.
             Action::Unman(pool) if !is_calm && !is_stopping => {
+                if world.holds(place_of(pool)) && !is_empty(place_of(pool)) {
+                    world.ledger.note(Thing::LeftHeld);
+                }
                 let poller = unman(place_of(pool));
                 world.say(|| format!("  poller of {} goes", place_of(pool)));
                 poller.is_some()
@@ -232,6 +254,14 @@ impl Run {
                 world.hand.advance(Duration::from_nanos(u64::from(*ns)));
                 true
             }
+            Action::Later { item, after_ns } => world.publish_later(item, *after_ns),
+            Action::Recall(place) => world.recall(*place),
+            Action::Redeliver(place) => world.redeliver(*place),
+            Action::RedeliverAll => world.redeliver_all(),
+            Action::Cancel(place) => world.cancel(*place),
+            Action::Discard(place) if !is_stopping => world.discard(*place),
+            Action::DiscardAll if !is_stopping => world.discard_all(),
+            Action::Fuse { place, hand } => world.set_breaker(*place, *hand),
             // A stop abandons what waits on a thread of its own.
             Action::Count if !is_stopping => {
                 self.check_counts()?;
@@ -310,7 +340,7 @@ impl Run {
     pub(crate) fn poll(&self, pool: usize, batches: usize) -> Result<Polled, String> {
         let polled = self.world.poll(pool, batches);
         if let Polled::Events(taken) = polled
-            && taken > batches * self.world.setup.batch_max.max(1)
+            && taken > batches * self.batch_max()
         {
             return Err(format!(
                 "PD3: {taken} events in {batches} batches of at most {}",
@@ -320,13 +350,25 @@ impl Run {
         Ok(polled)
     }
 
-    /// Every subscription's counts balance between polls, when nothing is in a handler (PD8).
+    /// Most events of one batch, and attempts of what is held beside it.
+    fn batch_max(&self) -> usize {
+        let has_policies = self.world.setup.has_policies;
+        self.world.setup.batch_max.max(1) + if has_policies { TENDED_MAX } else { 0 }
+    }
+
+    /// Every subscription's counts balance between polls, when nothing is in a handler (PD8): what has not ended is held,
+    /// or a letter that is being redelivered.
     fn check_counts(&self) -> Result<(), String> {
-        let subscriptions = lock(&self.world.subs);
-        for one in subscriptions.iter().flatten() {
-            let counts = one.counts();
-            if counts.ended() != counts.admitted {
-                return Err(format!("PD8: subscription {}: {counts:?}", one.id()));
+        let replays = self.world.replays();
+        for one in lock(&self.world.subs).iter().flatten() {
+            let (counts, held) = (one.counts(), one.attempts().held);
+            let replays = replays.get(&one.id()).copied().unwrap_or(0);
+            let open = counts.ended() + held;
+            if !(open..=open + replays).contains(&counts.admitted) {
+                return Err(format!(
+                    "PD8: subscription {}: {counts:?}, held {held}, replays {replays}",
+                    one.name()
+                ));
             }
         }
         Ok(())
@@ -341,6 +383,7 @@ impl Run {
             (last.admitted, now.admitted),
             (last.handled, now.handled),
             (last.failed, now.failed),
+            (last.dead_lettered, now.dead_lettered),
             (last.skipped, now.skipped),
             (last.withdrawn, now.withdrawn),
             (last.abandoned, now.abandoned),
@@ -350,9 +393,16 @@ impl Run {
         if !runs_on {
             return Err(format!("OB1: {now:?} after {last:?}"));
         }
-        if now.ended() != now.admitted {
+        let held: u64 = {
+            let subs = lock(&self.world.subs);
+            let held = subs.iter().flatten().map(|one| one.attempts().held);
+            held.sum()
+        };
+        let replays: u64 = self.world.replays().values().sum();
+        let open = now.ended() + held;
+        if !(open..=open + replays).contains(&now.admitted) {
             // Between polls nothing is in a handler.
-            return Err(format!("PD8: {now:?}"));
+            return Err(format!("PD8: {now:?}, held {held}, replays {replays}"));
         }
         self.last = now;
         Ok(report)

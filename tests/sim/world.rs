@@ -1,10 +1,11 @@
 //! Everything that handlers of a run reach: the engine, its pollers, publishers and subscriptions, and the stop.
 
 use crate::action::{NoRoom, Setup, Stop};
+use crate::failing::Later;
 use crate::ledger::Ledger;
 use crate::seen::Thing;
-use ringbolt::{Clock, Handle, ManualClock, Polled, Poller, Publisher, Receipt, ShutdownTicket};
-use ringbolt::{Subscription, UnsubscribeTicket};
+use ringbolt::{Breaker, Clock, Handle, ManualClock, Polled, Poller, Publisher, Receipt};
+use ringbolt::{RedeliveryTicket, ShutdownTicket, Subscription, UnsubscribeTicket};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,12 +34,18 @@ pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) hand: ManualClock,
+    pub(crate) clock: Clock,
     /// Taken out at the end, as it makes a circle with the handlers that hold the world.
     pub(crate) handle: Mutex<Option<Handle>>,
     pub(crate) publishers: Vec<Mutex<Option<(u32, Publisher)>>>,
     pub(crate) next_publisher: AtomicU32,
     pub(crate) subs: Mutex<Vec<Option<Subscription>>>,
     pub(crate) receipts: Mutex<Vec<(u32, Receipt)>>,
+    /// The breaker that subscriptions share, and those of single ones.
+    pub(crate) breakers: Mutex<Vec<Breaker>>,
+    /// Events that are to be published later.
+    pub(crate) laters: Mutex<Vec<(u32, Box<dyn Later>)>>,
+    pub(crate) redeliveries: Mutex<Vec<RedeliveryTicket>>,
     /// A stop that goes on beside the run.
     pub(crate) ticket: Mutex<Option<ShutdownTicket>>,
     pub(crate) is_verbose: bool,
@@ -116,6 +123,10 @@ impl World {
         }
     }
 
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.clock.delta_ns(0, self.clock.raw())
+    }
+
     pub(crate) fn handle(&self) -> Option<Handle> {
         lock(&self.handle).clone()
     }
@@ -134,6 +145,7 @@ impl World {
         self.say(|| format!("  turn of {place}"));
         let polled = poller.poll(batches);
         seat(place, poller);
+        self.settle_laters();
         polled
     }
 
@@ -178,6 +190,11 @@ impl World {
             }
         };
         self.say(|| format!("  withdraw {place}"));
+        // Who would have had them is known now.
+        self.settle_laters();
+        if subscription.attempts().held > 0 && self.ledger.books().subs[place].is_live {
+            self.ledger.note(Thing::WithdrawnHeld);
+        }
         if in_handler {
             let refused = subscription.unsubscribe();
             if !refused.is_err_and(|error| error.is_would_deadlock()) {
@@ -261,6 +278,9 @@ impl Waited {
 pub(crate) const HANDLE: u32 = 900;
 /// A worker's context is a publisher too, whichever poller runs it.
 pub(crate) const CONTEXT: u32 = 1_000;
+
+/// From here on each event that is published later is its own publisher.
+pub(crate) const LATER: u32 = 100_000;
 
 /// Whether a class is among those declared lossy.
 pub(crate) fn is_lossy(setup: &Setup, class: ringbolt::Class) -> bool {
