@@ -3,6 +3,8 @@
 //! The word `run` may be there or not; the options are the same. What clap can refuse is refused here,
 //! with exit code 2, so that the rest of the program only sees settings that make sense.
 
+use crate::faults::FaultArgs;
+use crate::letters::{self, Action};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Error, Parser, Subcommand, ValueEnum, value_parser};
 use std::ops::RangeInclusive;
@@ -34,11 +36,13 @@ Examples:
           A CSV by the times in its column `at`, ten times as fast
   ringbolt --events 500000 --rate 200000 --report report
           An open loop, with percentiles, an interval log and a plot in `report`
+  ringbolt --fail 0.01 --fail-permanent 0.001 --dead-letters letters.jsonl
+          Failures, retries, and a file for `ringbolt dead-letters`
 
 The result goes to stdout, all else to stderr; NO_COLOR turns colours off.
 
 Exit status:
-  0    All well, also when the reader of stdout has left
+  0    All well, also when the reader of stdout has left, and when planted faults left letters
   1    A missing file, bad data, a report that cannot be written, or a broken order
   2    Wrong usage
   130  Ctrl-C (143: SIGTERM); what was admitted is handled and reported first, and a
@@ -64,21 +68,40 @@ enum Command {
     /// Run events through the engine (the word may be left out)
     #[command(after_long_help = NOTES)]
     Run(RunArgs),
+    /// Look through a file of dead letters, deliver them again, throw them away
+    #[command(subcommand, after_long_help = letters::NOTES)]
+    DeadLetters(Action),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Run(RunArgs),
+    DeadLetters(Action),
 }
 
 impl Cli {
-    /// The arguments of the run, wherever they stood.
+    /// What is to be done, wherever its arguments stood.
     ///
     /// # Errors
     /// They make no sense together.
-    pub(crate) fn into_run(self) -> Result<RunArgs, Error> {
+    pub(crate) fn into_job(self) -> Result<Job, Error> {
         let run = match self.command {
+            Some(Command::DeadLetters(action)) => {
+                if let Some(message) = action.conflict() {
+                    return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+                }
+                return Ok(Job::DeadLetters(action));
+            }
             Some(Command::Run(run)) => run,
             None => self.run,
         };
         let is_stdin = |path: &&PathBuf| path.as_path() == Path::new("-");
         if run.inputs.iter().filter(is_stdin).count() > 1 {
             let message = "`-` is named twice, but stdin can be read only once";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        if let Some(message) = run.faults.conflict() {
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         let lanes = run.lane_count();
@@ -90,7 +113,7 @@ impl Cli {
             );
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
-        Ok(run)
+        Ok(Job::Run(run))
     }
 }
 
@@ -121,7 +144,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) events: Option<u64>,
 
-    /// Seed of the generated flow: the same seed gives the same events
+    /// Seed of the generated flow and of planted faults: the same seed gives the same events, and the same
+    /// fate of each attempt
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
@@ -152,20 +176,26 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
 
+    /// Write the dead letters into this file, a line of JSON each, for `ringbolt dead-letters`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dead_letters: Option<PathBuf>,
+
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) faults: FaultArgs,
+
+    /// With planted faults: a dead letter parks its key, and later events of the key become letters behind
+    /// it, which a redelivery takes in order
+    #[arg(long, help_heading = "Planted faults")]
+    pub(crate) sequential: bool,
 }
 
 impl RunArgs {
     pub(crate) fn worker_count(&self) -> usize {
-        self.workers.map_or_else(
-            || {
-                let cores = available_parallelism().map_or(1, usize::from);
-                cores.saturating_sub(1).clamp(1, DEFAULT_WORKERS_MAX)
-            },
-            usize::from,
-        )
+        self.workers.map_or_else(default_workers, usize::from)
     }
 
     pub(crate) fn publisher_count(&self) -> usize {
@@ -190,6 +220,12 @@ impl RunArgs {
     pub(crate) fn input_events_max(&self) -> u64 {
         self.events.unwrap_or(u64::MAX)
     }
+}
+
+/// Workers where none are asked for.
+pub(crate) fn default_workers() -> usize {
+    let cores = available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).clamp(1, DEFAULT_WORKERS_MAX)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -219,6 +255,15 @@ fn above_zero(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Cli {
+        fn into_run(self) -> Result<RunArgs, Error> {
+            match self.into_job()? {
+                Job::Run(run) => Ok(run),
+                Job::DeadLetters(action) => panic!("{action:?} is no run"),
+            }
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

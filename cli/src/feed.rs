@@ -9,7 +9,8 @@
 use crate::args::OnError;
 use crate::console::Console;
 use crate::flow::{Flow, mix};
-use crate::input::{Fields, InputError, InputEvent, NO_TYPES, Record, Source};
+use crate::input::{Fields, InputError, NO_TYPES, Record, Source};
+use crate::input_event::InputEvent;
 use crate::pace::Pace;
 use crate::stop::Stop;
 use ringbolt::{Event, Options, Publisher};
@@ -200,7 +201,7 @@ impl Reader {
         seen.has_types |= !NO_TYPES.contains(&&*record.event_type);
         let count = self.publishers.len() as u64;
         let (sequence, publisher) = match &record.key {
-            None => (0, index % count),
+            None => (index, index % count),
             Some(key) => (next_sequence(&mut seen.sequences, key), hash(key) % count),
         };
         let due = self.pace.due(index, seen.since_first_ns);

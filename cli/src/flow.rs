@@ -9,6 +9,7 @@
 
 use crate::feed::publish;
 use ringbolt::{Event, Publisher};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Books, which are the keys. Each is opened by the first events of the flow, one after the other.
@@ -19,8 +20,8 @@ const OPEN_MAX: usize = 32;
 const GAP_MEAN_NS: f64 = 10_000.0;
 
 /// An order entered its book.
-#[derive(Debug, Clone, PartialEq, Event)]
-#[event(name = "order.placed", key = "book")]
+#[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
+#[event(name = "order.placed", key = "book", codec = "json")]
 pub(crate) struct OrderPlaced {
     pub(crate) book: u32,
     pub(crate) quantity: u32,
@@ -31,8 +32,8 @@ pub(crate) struct OrderPlaced {
 }
 
 /// An open order's quantity was changed.
-#[derive(Debug, Clone, PartialEq, Event)]
-#[event(name = "order.amended", key = "book")]
+#[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
+#[event(name = "order.amended", key = "book", codec = "json")]
 pub(crate) struct OrderAmended {
     pub(crate) book: u32,
     pub(crate) quantity: u32,
@@ -41,8 +42,8 @@ pub(crate) struct OrderAmended {
 }
 
 /// An open order traded, in part or in whole.
-#[derive(Debug, Clone, PartialEq, Event)]
-#[event(name = "order.filled", key = "book")]
+#[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
+#[event(name = "order.filled", key = "book", codec = "json")]
 pub(crate) struct OrderFilled {
     pub(crate) book: u32,
     pub(crate) quantity: u32,
@@ -53,8 +54,8 @@ pub(crate) struct OrderFilled {
 }
 
 /// An open order left its book.
-#[derive(Debug, Clone, PartialEq, Event)]
-#[event(name = "order.cancelled", key = "book")]
+#[derive(Debug, Clone, PartialEq, Event, Serialize, Deserialize)]
+#[event(name = "order.cancelled", key = "book", codec = "json")]
 pub(crate) struct OrderCancelled {
     pub(crate) book: u32,
     pub(crate) remaining: u32,

@@ -9,9 +9,13 @@
 mod args;
 mod check;
 mod console;
+mod engine;
+mod faults;
 mod feed;
 mod flow;
 mod input;
+mod input_event;
+mod letters;
 mod monitor;
 mod pace;
 mod plot;
@@ -20,14 +24,19 @@ mod run;
 mod stop;
 mod summary;
 
+use args::Job;
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = args::Cli::parse()
-        .into_run()
+    let job = args::Cli::parse()
+        .into_job()
         .unwrap_or_else(|error| error.exit());
-    match run::run(&args) {
+    let done = match &job {
+        Job::Run(args) => run::run(args),
+        Job::DeadLetters(action) => letters::act(action),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             console::Console::default().complain(&format!("{error:#}"));

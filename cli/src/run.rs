@@ -5,19 +5,20 @@
 //! handled, counted and printed; only then the exit code says how it ended.
 
 use crate::args::{Format, RunArgs};
-use crate::check::{FlowCheck, InputCheck, Sink};
 use crate::console::Console;
+use crate::engine::{Engine, LetterCount, Setup};
 use crate::feed::{Reader, ReaderState, feed_flow, feed_input, lines_to};
-use crate::flow::{BOOK_COUNT, Flow, OrderAmended, OrderCancelled, OrderFilled, OrderPlaced};
-use crate::input::{Fields, InputEvent, Source};
+use crate::flow::Flow;
+use crate::input::{Fields, Source};
+use crate::letters::Rewrite;
 use crate::monitor::{Monitor, console_of, progress_line};
 use crate::pace::{Pace, Plan};
 use crate::report::Directory;
 use crate::stop::Stop;
-use crate::summary::Summary;
+use crate::summary::{Failing, Summary};
 use anyhow::{Context as _, Result};
 use ringbolt::metrics::Report;
-use ringbolt::{EventSystem, Failure};
+use ringbolt::{DeadLetters, EventSystem, Filter};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// Longest time that handlers get to finish what was admitted. They take microseconds.
-const DRAIN: Duration = Duration::from_secs(60);
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 
 /// Runs, prints the result, and says with which code to exit.
 ///
@@ -39,28 +40,48 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         .map(|path| Source::open(path))
         .collect::<Result<_>>()?;
     let directory = args.report.as_deref().map(Directory::begin).transpose()?;
+    let letters_file = args.dead_letters.as_deref();
+    let letters_file = letters_file.map(Rewrite::begin).transpose()?;
     let progress = progress_line();
     let console = console_of(progress.as_ref());
 
-    let system = EventSystem::builder()
-        .workers(args.worker_count())
-        .lane_capacity(args.lane_capacity())
-        .build()?;
-    let sink = Sink::default();
-    subscribe(&system, &sink, sources.is_empty())?;
+    let faults = args.faults.faults(args.seed);
+    let engine = Engine::start(&Setup {
+        workers: args.worker_count(),
+        lane_capacity: args.lane_capacity(),
+        has_flow: sources.is_empty(),
+        has_input: !sources.is_empty(),
+        faults,
+        keeps_letters: faults.is_some() || letters_file.is_some() || args.sequential,
+        is_sequential: args.sequential,
+        ..Setup::default()
+    })?;
+    let system = &engine.system;
     let monitor = Monitor::start(system.handle(), progress, directory)
         .context("the watching thread cannot be started")?;
     let reader_state = Arc::new(ReaderState::default());
     let started = Instant::now();
-    let published = publish_all(args, sources, &system, &stop, &console, &reader_state);
+    let published = publish_all(args, sources, system, &stop, &console, &reader_state);
+    engine.settle(&stop);
     let drained = system.shutdown(DRAIN)?;
     let elapsed = started.elapsed();
 
     let watched = monitor.finish();
     let report = system.report();
+    let letters = engine.letters.as_ref();
+    let letter_count = letters.map(LetterCount::of).unwrap_or_default();
+    let letters_written = letters
+        .zip(letters_file)
+        .map(|(letters, file)| write_letters(letters, file, &console));
+    let sink = engine.sink.clone();
+    let failing = Failing {
+        transitions: engine.transitions(),
+        letters: letter_count.by_reason,
+    };
     // The workers' states go with the engine, and leave their counts as they do.
-    drop(system);
-    let summary = Summary::new(&report, sink.tally(), reader_state.bad_lines(), elapsed);
+    drop(engine);
+    let tally = sink.tally(&letter_count.places);
+    let summary = Summary::new(&report, tally, failing, reader_state.bad_lines(), elapsed);
     // Printed before the directory is written, and whatever becomes of that.
     let printed = print(args.format, &summary, &report);
     let written = watched.and_then(|directory| match directory {
@@ -95,8 +116,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if summary.failed > 0 {
         fault(format!("{} events failed", summary.failed));
     }
-    if let Err(error) = written {
-        fault(format!("{error:#}"));
+    for error in [Some(written), letters_written].into_iter().flatten() {
+        if let Err(error) = error {
+            fault(format!("{error:#}"));
+        }
     }
     if is_good && summary.bad_lines > 0 {
         console.warn(&match summary.bad_lines {
@@ -116,23 +139,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     })
 }
 
-/// One subscription, so that deliveries are events.
-fn subscribe(system: &EventSystem, sink: &Sink, is_flow: bool) -> Result<()> {
-    let sink = sink.clone();
-    let subscription = system.subscription("check");
-    if is_flow {
-        subscription
-            .factory(move |_| Ok::<_, Failure>(FlowCheck::new(sink.clone(), BOOK_COUNT)))
-            .on::<OrderPlaced>()
-            .on::<OrderAmended>()
-            .on::<OrderFilled>()
-            .on::<OrderCancelled>()
-            .register()?;
-    } else {
-        subscription
-            .factory(move |_| Ok::<_, Failure>(InputCheck::new(sink.clone())))
-            .on::<InputEvent>()
-            .register()?;
+/// Writes all letters, and says which of them lack their events.
+fn write_letters(letters: &DeadLetters, mut file: Rewrite, console: &Console) -> Result<()> {
+    let report = letters
+        .export(&Filter::new(), file.out())
+        .context("the letters cannot be written")?;
+    file.finish()?;
+    if report.without_event > 0 {
+        console.warn(&format!(
+            "{} of {} letters were written without their events, whose types have no codec",
+            report.without_event, report.letters
+        ));
     }
     Ok(())
 }
@@ -241,7 +258,7 @@ fn plan(args: &RunArgs) -> Plan {
     }
 }
 
-fn print(format: Format, summary: &Summary, report: &Report) -> io::Result<()> {
+pub(crate) fn print(format: Format, summary: &Summary, report: &Report) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match format {
         Format::Json => writeln!(out, "{}", summary.to_json()?)?,

@@ -1,7 +1,9 @@
 //! The result of a run, as one JSON object and as text.
 
 use crate::check::Tally;
-use ringbolt::metrics::{Latency, Report};
+use crate::faults::has_given_up;
+use ringbolt::BreakerTransitions;
+use ringbolt::metrics::{AttemptCounts, Latency, Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +21,20 @@ pub(crate) struct Summary {
     pub(crate) withdrawn: u64,
     pub(crate) abandoned: u64,
     pub(crate) dropped: u64,
-    /// Events that came out of the order of their key; 0 unless the engine is broken.
+    /// Attempts that failed, by error or panic, whatever followed.
+    pub(crate) failed_attempts: u64,
+    /// Failed attempts that another one followed.
+    pub(crate) retries: u64,
+    /// Attempts that took longer than `--slow` says.
+    pub(crate) timeouts: u64,
+    /// How often the circuit breaker changed its state.
+    pub(crate) breaker_transitions: u64,
+    #[serde(skip)]
+    transitions: Option<BreakerTransitions>,
+    /// The letters that are there at the end, by their reason.
+    pub(crate) letters: BTreeMap<String, u64>,
+    /// Events that came out of the order of their key, or are missing from it without a letter; 0 unless the
+    /// engine is broken.
     pub(crate) order_violations: u64,
     /// Lines of the input that could not be read.
     pub(crate) bad_lines: u64,
@@ -30,6 +45,26 @@ pub(crate) struct Summary {
     pub(crate) stamps: &'static str,
     /// Events handled, by the name of their type.
     pub(crate) types: BTreeMap<String, u64>,
+    /// What became of a file's letters; the other figures are of their deliveries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redelivery: Option<Redelivery>,
+}
+
+/// What became of a file's letters.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Redelivery {
+    /// Letters that were meant.
+    pub(crate) chosen: u64,
+    /// Those of them that the run could read: it has their types and their subscription.
+    pub(crate) imported: u64,
+    /// Letters that were handled, and are gone.
+    pub(crate) handled: u64,
+    /// Letters that failed again.
+    pub(crate) failed_again: u64,
+    /// Letters that were not delivered.
+    pub(crate) given_up: u64,
+    /// Letters in the file now.
+    pub(crate) left: u64,
 }
 
 /// All in nanoseconds.
@@ -67,10 +102,33 @@ impl Figures {
     }
 }
 
+/// What the breaker and the dead-letter queue have to say.
+#[derive(Debug, Default)]
+pub(crate) struct Failing {
+    /// `None` without a breaker.
+    pub(crate) transitions: Option<BreakerTransitions>,
+    /// Letters by their reason.
+    pub(crate) letters: BTreeMap<String, u64>,
+}
+
 impl Summary {
     /// Puts together what the engine, the self-check and the reader have counted.
-    pub(crate) fn new(report: &Report, tally: Tally, bad_lines: u64, elapsed: Duration) -> Self {
+    pub(crate) fn new(
+        report: &Report,
+        tally: Tally,
+        failing: Failing,
+        bad_lines: u64,
+        elapsed: Duration,
+    ) -> Self {
         let totals = report.totals;
+        let mut attempts = AttemptCounts::default();
+        for subscription in &report.subscriptions {
+            attempts.add(&subscription.attempts);
+        }
+        let Failing {
+            transitions,
+            letters,
+        } = failing;
         let per_second = totals.handled as f64 / elapsed.as_secs_f64();
         Self {
             admitted: totals.admitted,
@@ -81,6 +139,12 @@ impl Summary {
             withdrawn: totals.withdrawn,
             abandoned: totals.abandoned,
             dropped: report.dropped,
+            failed_attempts: attempts.failed_attempts,
+            retries: attempts.retries,
+            timeouts: attempts.timeouts,
+            breaker_transitions: transitions.map_or(0, |transitions| transitions.total()),
+            transitions,
+            letters,
             order_violations: tally.order_violations,
             bad_lines,
             events_per_second: if per_second.is_finite() {
@@ -95,6 +159,7 @@ impl Summary {
             },
             stamps: report.stamps.name(),
             types: tally.types,
+            redelivery: None,
         }
     }
 
@@ -113,6 +178,18 @@ impl Summary {
             grouped(self.events_per_second as u64)
         );
         let _ = writeln!(text, "order violations: {}", grouped(self.order_violations));
+        if let Some(redelivery) = &self.redelivery {
+            let _ = writeln!(
+                text,
+                "redelivered: {} of {} letters handled, {} failed again, {} given up; {} left",
+                grouped(redelivery.handled),
+                grouped(redelivery.chosen),
+                grouped(redelivery.failed_again),
+                grouped(redelivery.given_up),
+                grouped(redelivery.left)
+            );
+        }
+        self.tell_failing(&mut text);
         if self.bad_lines > 0 {
             let _ = writeln!(text, "bad lines: {}", grouped(self.bad_lines));
         }
@@ -136,8 +213,74 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// What failed, and that nothing is unaccounted for; nothing where nothing was to fail and nothing did.
+    fn tell_failing(&self, text: &mut String) {
+        if self.transitions.is_none() && self.failed_attempts == 0 && self.dead_lettered == 0 {
+            return;
+        }
+        let endings = [
+            (self.handled, "handled"),
+            (self.failed, "failed"),
+            (self.dead_lettered, "dead-lettered"),
+            (self.skipped, "skipped"),
+            (self.withdrawn, "withdrawn"),
+            (self.abandoned, "abandoned"),
+        ];
+        let ended: u64 = endings.iter().map(|(count, _)| count).sum();
+        let told: Vec<String> = endings
+            .iter()
+            .filter(|(count, name)| *count > 0 || ["handled", "dead-lettered"].contains(name))
+            .map(|(count, name)| format!("{} {name}", grouped(*count)))
+            .collect();
+        let sign = if ended == self.admitted { "=" } else { "≠" };
+        let _ = writeln!(
+            text,
+            "accounted for: {} admitted {sign} {}",
+            grouped(self.admitted),
+            told.join(" + ")
+        );
+        let _ = writeln!(
+            text,
+            "attempts: {} failed, {} retried, {} over their time",
+            grouped(self.failed_attempts),
+            grouped(self.retries),
+            grouped(self.timeouts)
+        );
+        if let Some(made) = &self.transitions {
+            let _ = writeln!(
+                text,
+                "breaker: {} transitions, opened {}, closed {}{}",
+                grouped(made.total()),
+                grouped(made.to_open),
+                grouped(made.to_closed),
+                if has_given_up(made) {
+                    ", then disabled so that the run ends"
+                } else {
+                    ""
+                }
+            );
+        }
+        let reasons: Vec<String> = self
+            .letters
+            .iter()
+            .map(|(reason, count)| format!("{reason} {}", grouped(*count)))
+            .collect();
+        let _ = writeln!(
+            text,
+            "dead letters: {}{}",
+            grouped(self.letters.values().sum()),
+            if reasons.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", reasons.join(", "))
+            }
+        );
+    }
+}
+
 /// A name that fits a table: a long one ends in dots. The JSON has it whole.
-fn shortened(name: &str) -> String {
+pub(crate) fn shortened(name: &str) -> String {
     const WIDTH_MAX: usize = 60;
     if name.chars().count() <= WIDTH_MAX {
         return name.to_owned();

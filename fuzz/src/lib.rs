@@ -5,6 +5,9 @@
 #[allow(dead_code, unreachable_pub, reason = "the program uses more of it")]
 #[path = "../../cli/src/input/mod.rs"]
 mod input;
+#[allow(dead_code, unreachable_pub, reason = "the program uses more of it")]
+#[path = "../../cli/src/letters/line.rs"]
+mod line;
 #[allow(dead_code, reason = "the program uses more of it")]
 #[path = "../../cli/src/input/time.rs"]
 mod time;
@@ -27,6 +30,7 @@ mod summary {
 }
 
 use input::{Fields, InputError, Record, Source};
+use line::Letter;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -105,6 +109,39 @@ pub fn read(text: &[u8], ending: &str, names: u8) -> Vec<Read> {
             Err(error) => Err(error.reason),
         })
         .collect()
+}
+
+/// Reads a line of a letters file and checks what holds for every line: a letter is written as a line that is the same
+/// letter, whatever number it had meanwhile; anything else has a reason. Whether it is a letter.
+pub fn letter(line: &[u8]) -> bool {
+    let letter = match Letter::of(line) {
+        Ok(letter) => letter,
+        Err(reason) => {
+            assert!(!reason.is_empty(), "no reason is given");
+            return false;
+        }
+    };
+    let id = letter.id;
+    let meanwhile = letter.raw.clone().with_id(Some(7));
+    let back = if cfg!(feature = "planted") && ![0, 2].contains(&letter.replays) {
+        meanwhile.with_id(None)
+    } else {
+        meanwhile.with_id(id)
+    };
+    let written = serde_json::to_string(&back).expect("it was JSON");
+    assert!(
+        !written.contains('\n') || line.contains(&b'\n'),
+        "a line of its own"
+    );
+    let again = Letter::of(written.as_bytes()).expect("it was a letter");
+    let shown = |letter: &Letter| {
+        format!(
+            "{:?}",
+            (letter.id, &letter.key, &letter.errors, letter.reason)
+        )
+    };
+    assert_eq!(shown(&again), shown(&letter), "another letter came back");
+    true
 }
 
 /// Reads a time: nanoseconds since 1970, and what another reader of numbers makes of the same text.

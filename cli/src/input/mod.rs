@@ -16,7 +16,6 @@ mod time;
 use crate::summary::printable;
 use anyhow::Context as _;
 use flate2::bufread::MultiGzDecoder;
-use ringbolt::{Event, Key};
 use serde_json::Value;
 use std::fmt;
 use std::fs::{self, File};
@@ -47,26 +46,6 @@ pub(crate) struct Record {
     pub(crate) time_ns: Option<i128>,
     /// All of it: a row as an object of its columns.
     pub(crate) data: Value,
-}
-
-/// A record as the engine carries it.
-#[derive(Debug)]
-pub(crate) struct InputEvent {
-    /// Behind one pointer, so that the event fits its slot.
-    pub(crate) record: Box<Record>,
-    /// The record's place among the records of its key, from 0.
-    pub(crate) sequence: u64,
-}
-
-impl Event for InputEvent {
-    const NAME: &'static str = "input.record";
-
-    fn key(&self) -> Key<'_> {
-        self.record
-            .key
-            .as_deref()
-            .map_or(Key::None, |key| Key::Bytes(key.as_bytes()))
-    }
 }
 
 /// A place in the input that could not be read.
