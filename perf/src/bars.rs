@@ -15,6 +15,8 @@ pub(crate) enum Topic {
     Scaling,
     Idle,
     Memory,
+    Failing,
+    Instructions,
 }
 
 /// What a bar's number counts.
@@ -27,6 +29,9 @@ pub(crate) enum Unit {
     Percent,
     Events,
     Megabytes,
+    Bytes,
+    /// For each event.
+    Instructions,
 }
 
 impl Unit {
@@ -37,6 +42,8 @@ impl Unit {
             Self::Percent => format!("{value:.2} %"),
             Self::Events => format!("{value:.0} events"),
             Self::Megabytes => format!("{value:.1} MB"),
+            Self::Bytes => format!("{value:.0} bytes"),
+            Self::Instructions => format!("{value:.1}"),
         }
     }
 }
@@ -284,6 +291,46 @@ pub(crate) const BARS: &[Bar] = &[
         Unit::Megabytes,
         96.0,
         Some(32.0),
+    ),
+    at_most(
+        Topic::Failing,
+        "some fail once, no key, 1 %",
+        "1 % fail once, no key, no delay / none",
+        Unit::Ratio,
+        1.5,
+        None,
+    ),
+    at_most(
+        Topic::Failing,
+        "the same, handling alone, 1 %",
+        "the same, handling alone",
+        Unit::Ratio,
+        1.5,
+        None,
+    ),
+    at_most(
+        Topic::Failing,
+        "a letter, asked for, each attempt in its own words",
+        "each of a million letters, beside the payload",
+        Unit::Bytes,
+        512.0,
+        None,
+    ),
+    at_most(
+        Topic::Instructions,
+        "handle-policies",
+        "retry, count window and dead letters, beyond handle",
+        Unit::Instructions,
+        8.0,
+        Some(0.0),
+    ),
+    at_most(
+        Topic::Instructions,
+        "handle-policies-time",
+        "retry, time window and dead letters, beyond handle",
+        Unit::Instructions,
+        8.0,
+        Some(0.0),
     ),
 ];
 

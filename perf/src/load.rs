@@ -7,6 +7,7 @@
 //! events handled has to be right, so a system that loses or repeats events has no result.
 
 use crate::machine::{Placement, pin};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
@@ -51,7 +52,48 @@ impl Order {
     pub(crate) fn account(&self) -> u64 {
         self.account
     }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.order_id
+    }
 }
+
+/// An order without a key.
+#[derive(Debug, Clone, Copy, ringbolt::Event)]
+#[event(name = "order.unkeyed")]
+pub(crate) struct Unkeyed {
+    pub(crate) order: Order,
+}
+
+impl Unkeyed {
+    #[inline(always)]
+    pub(crate) fn nth(number: u64) -> Self {
+        Self {
+            order: Order::nth(number),
+        }
+    }
+}
+
+/// What a handler fails with: an error of the application's, as `?` hands it on.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    account: u64,
+}
+
+impl Busy {
+    #[cold]
+    pub(crate) fn new(account: u64) -> Self {
+        Self { account }
+    }
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "account {} is being changed", self.account)
+    }
+}
+
+impl std::error::Error for Busy {}
 
 /// Who talks to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

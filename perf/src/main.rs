@@ -6,7 +6,9 @@
 mod bars;
 mod compare;
 mod effort;
+mod failing;
 mod findings;
+mod held;
 mod idle;
 mod instructions;
 mod latency;
@@ -14,6 +16,7 @@ mod load;
 mod machine;
 mod memory;
 mod progress;
+mod rules;
 mod scaling;
 mod soak;
 mod statistics;
@@ -52,6 +55,8 @@ enum Command {
     Idle(Measuring),
     /// Memory: what an engine keeps resident
     Memory(MeasuringMemory),
+    /// Failing: being ready for failures, failures that are tried again, a million letters
+    Failing(MeasuringFailing),
     /// Instructions of an event on its way in and through its handlers, counted by valgrind
     Instructions(Counting),
     /// Soak: engine after engine for so long, with churn, faults and bursts: zero violations, flat memory
@@ -84,11 +89,20 @@ struct MeasuringMemory {
     child: Option<memory::Case>,
 }
 
+#[derive(Debug, Args)]
+struct MeasuringFailing {
+    #[command(flatten)]
+    measuring: Measuring,
+    /// What a process of its own is to do
+    #[arg(long, value_enum, hide = true)]
+    child: Option<failing::Case>,
+}
+
 /// What to do with the counts.
 #[derive(Debug, Args)]
 struct Counting {
     /// Write the counts to perf/record/instructions.json; otherwise they are compared with it, and the exit
-    /// code is 1 when one has grown by more than 3 % and 2 instructions
+    /// code is 1 when one has grown by more than 3 % and 2 instructions, or a bar is missed
     #[arg(long)]
     record: bool,
     /// How to print the result
@@ -153,6 +167,13 @@ fn main() -> ExitCode {
         Command::Memory(MeasuringMemory { measuring, child }) => match child {
             None => answer(measuring, memory::run),
             Some(case) => memory::child(*case).and_then(|text| {
+                print(&text)?;
+                Ok(ExitCode::SUCCESS)
+            }),
+        },
+        Command::Failing(MeasuringFailing { measuring, child }) => match child {
+            None => answer(measuring, failing::run),
+            Some(case) => failing::child(*case).and_then(|text| {
                 print(&text)?;
                 Ok(ExitCode::SUCCESS)
             }),
@@ -277,6 +298,8 @@ mod tests {
         assert!(is_understood("perf instructions --record"));
         assert!(!is_understood("perf instructions --child publish"));
         assert!(!is_understood("perf memory --child nothing"));
+        assert!(is_understood("perf failing --quick --threshold"));
+        assert!(!is_understood("perf failing --child nothing"));
         assert!(is_understood("perf soak --minutes 0.5 --seed 7"));
         for wrong in ["0", "-1", "nan", "inf", "soon"] {
             let line = format!("perf soak --minutes={wrong}");

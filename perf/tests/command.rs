@@ -17,6 +17,7 @@ fn bad_usage_exits_with_2_and_says_why() {
         &["compare", "--quick", "--full"],
         &["compare", "--threshold", "0.8"],
         &["memory", "--child", "nothing"],
+        &["failing", "--child", "nothing"],
         &["instructions", "--child", "publish", "many"],
         &["instructions", "--child", "nothing", "1"],
     ] {
@@ -41,6 +42,7 @@ fn help_tells_of_every_command_and_option() {
         "scaling",
         "idle",
         "memory",
+        "failing",
         "instructions",
         "soak",
     ] {

@@ -1,9 +1,12 @@
 //! What runs under callgrind: one thread, a polled pool, a clock that stands still.
 
-use crate::load::Order;
+use crate::load::{Busy, Order, Unkeyed};
+use crate::rules::Rules;
 use crate::systems::said;
 use clap::ValueEnum;
-use ringbolt::{Clock, Context, EventSystem, Polled, Poller, Pool, Publisher};
+use ringbolt::{
+    Clock, Context, EventSystem, Polled, Poller, Pool, Publisher, RetryPolicy, Subscription,
+};
 use std::hint::black_box;
 
 /// Events in a publisher's batch.
@@ -26,6 +29,12 @@ pub(crate) enum Case {
     Handle,
     /// Handling by three subscriptions
     HandleThree,
+    /// Handling by one subscription with retries, a breaker over a count and dead letters
+    HandlePolicies,
+    /// The same with a breaker over a time
+    HandlePoliciesTime,
+    /// Handling events without keys that all fail once and are tried again without a delay
+    HandleFailing,
 }
 
 impl Case {
@@ -35,6 +44,17 @@ impl Case {
             Self::PublishBatch => "publish-batch",
             Self::Handle => "handle",
             Self::HandleThree => "handle-three",
+            Self::HandlePolicies => "handle-policies",
+            Self::HandlePoliciesTime => "handle-policies-time",
+            Self::HandleFailing => "handle-failing",
+        }
+    }
+
+    const fn rules(self) -> Rules {
+        match self {
+            Self::HandlePolicies => Rules::CountWindow,
+            Self::HandlePoliciesTime => Rules::TimeWindow,
+            _ => Rules::None,
         }
     }
 
@@ -45,26 +65,43 @@ impl Case {
 
 /// Does a case, prints how many events that were, and leaves at once: what an end costs with events that wait is no part of any path.
 pub(crate) fn child(case: Case, events: u64) -> Result<std::convert::Infallible, String> {
-    let system = EventSystem::builder()
+    let builder = EventSystem::builder()
         .pool(Pool::new("default").polled())
         .clock(Clock::manual().0)
-        .lane_capacity(LANE)
-        .build()
-        .map_err(said)?;
+        .lane_capacity(LANE);
+    let system = case.rules().engine(builder).build().map_err(said)?;
     let subscriptions = if case == Case::HandleThree { 3 } else { 1 };
     for _ in 0..subscriptions {
-        system
-            .subscribe(|order: &Order, _: &mut Context<'_>| {
+        case.rules()
+            .subscription(&system)?
+            .handler(|order: &Order, _: &mut Context<'_>| {
                 black_box(order.account());
             })
             .map_err(said)?;
     }
+    let failing = system
+        .subscription("failing")
+        .retry(RetryPolicy::immediate())
+        .handler(|event: &Unkeyed, context: &mut Context<'_>| {
+            let account = black_box(event.order.account());
+            if context.attempt() == 1 {
+                return Err(Busy::new(account));
+            }
+            Ok(())
+        })
+        .map_err(said)?;
     let mut publisher = system.publisher();
     let mut poller = system.poller("default").map_err(said)?;
     // Opens the lane and whatever else opens at first use, on both sides.
     let opened = publish(&mut publisher, 0..PUBLISHED_BATCH)?;
     handle(&mut poller, opened)?;
     let done = match case {
+        Case::HandleFailing => {
+            for number in 0..WAITING {
+                publisher.publish(Unkeyed::nth(number)).map_err(said)?;
+            }
+            fail(&mut poller, &failing, events)?
+        }
         Case::Publish => publish(&mut publisher, 0..events)?,
         Case::PublishBatch => {
             let mut done = 0;
@@ -74,7 +111,7 @@ pub(crate) fn child(case: Case, events: u64) -> Result<std::convert::Infallible,
             }
             done
         }
-        Case::Handle | Case::HandleThree => {
+        Case::Handle | Case::HandleThree | Case::HandlePolicies | Case::HandlePoliciesTime => {
             // At either size the same, so that the difference is only what is handled.
             publish(&mut publisher, 0..WAITING)?;
             handle(&mut poller, events)?
@@ -102,6 +139,19 @@ fn handle(poller: &mut Poller, events: u64) -> Result<u64, String> {
         }
     }
     Ok(handled)
+}
+
+/// Polls until so many have failed once and were handled then, and some that were in the same batch.
+fn fail(poller: &mut Poller, failing: &Subscription, events: u64) -> Result<u64, String> {
+    loop {
+        let handled = failing.counts().handled;
+        if handled >= events {
+            return Ok(handled);
+        }
+        if poller.poll(1) == Polled::Events(0) {
+            return Err(format!("{handled} of {events} events were there"));
+        }
+    }
 }
 
 #[cfg(test)]

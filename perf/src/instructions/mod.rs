@@ -3,9 +3,11 @@
 //! This program runs itself under valgrind, each case at two sizes, and divides the difference: start and end
 //! drop out. Counts are nearly the same on every run and every machine of a kind, so they are kept in
 //! `record/instructions.json`, and a change that makes them grow is seen where a clock would see noise.
+//! What being ready for failures costs an event that is handled has bars of its own.
 
 mod cases;
 
+use crate::bars::{self, Measure, Topic};
 use crate::table::Table;
 pub(crate) use cases::{Case, child};
 use clap::ValueEnum;
@@ -69,24 +71,37 @@ pub(crate) fn run(is_recording: bool) -> Result<Answer, String> {
         instructions_per_event: counts,
     };
     let json = serde_json::to_string_pretty(&record).map_err(|error| error.to_string())?;
-    if is_recording {
+    let judgements = bars::judge(
+        Topic::Instructions,
+        &beyond_handle(&record.instructions_per_event),
+    );
+    let (verdict, meets_bars) = bars::verdict(&judgements);
+    let bars = format!("{}\n\nbars: {verdict}", bars::text(&judgements));
+    let (text, is_well) = if is_recording {
         fs::write(RECORD, format!("{json}\n")).map_err(|error| format!("{RECORD}: {error}"))?;
-        let text = format!(
-            "{}\n\nrecorded",
-            compare(&record.instructions_per_event, None).0
-        );
-        return Ok(Answer {
-            text,
-            json,
-            is_well: true,
-        });
-    }
-    let (text, is_well) = judge(&record, kept(Path::new(RECORD))?.as_ref());
+        let (table, _) = compare(&record.instructions_per_event, None);
+        (format!("{table}\n\n{bars}\n\nrecorded"), true)
+    } else {
+        let (text, has_not_grown) = judge(&record, kept(Path::new(RECORD))?.as_ref());
+        (format!("{bars}\n\n{text}"), meets_bars && has_not_grown)
+    };
     Ok(Answer {
         text,
         json,
         is_well,
     })
+}
+
+/// What policies add to an event that is handled.
+fn beyond_handle(counts: &Counts) -> Vec<Measure> {
+    let count = |case: Case| counts.get(case.name()).copied();
+    [Case::HandlePolicies, Case::HandlePoliciesTime]
+        .into_iter()
+        .filter_map(|case| {
+            let more = count(case)? - count(Case::Handle)?;
+            Some(Measure::new(case.name(), more))
+        })
+        .collect()
 }
 
 /// The version of valgrind, if there is one that runs.
@@ -246,6 +261,27 @@ mod tests {
         assert_eq!(collected(told), Some(123_456));
         assert_eq!(collected("==7== Collected : nothing\n"), None);
         assert_eq!(collected(""), None);
+    }
+
+    #[test]
+    fn policies_are_held_against_handling_without() {
+        let check = |handle: &[(&str, f64)], expected| {
+            let measures = beyond_handle(&record(handle).instructions_per_event);
+            let judgements = bars::judge(Topic::Instructions, &measures);
+            let (text, is_met) = bars::verdict(&judgements);
+            assert_eq!(is_met, expected, "{text}");
+        };
+        let with = |count, time| {
+            [
+                ("handle", 200.0),
+                ("handle-policies", count),
+                ("handle-policies-time", time),
+            ]
+        };
+        check(&with(208.0, 208.0), true);
+        check(&with(208.1, 200.0), false);
+        check(&with(200.0, 208.1), false);
+        check(&with(200.0, 200.0)[..2], false);
     }
 
     #[test]

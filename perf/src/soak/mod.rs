@@ -6,8 +6,7 @@
 //! allocator keeps arenas for threads that have gone, more of them the more threads meet.
 //! What threads did to each other is not in the seed: a life that failed is one to be tried again and again.
 
-mod held;
-
+use crate::held;
 use crate::memory::resident_bytes;
 use crate::progress::Progress;
 use crate::systems::said;

@@ -95,6 +95,15 @@ pub(crate) fn build(
     workers: usize,
     placement: Placement,
 ) -> Result<EventSystem, String> {
+    builder(variant, workers, placement)?.build().map_err(said)
+}
+
+/// The same, for whoever has more to say of it.
+pub(crate) fn builder(
+    variant: Variant,
+    workers: usize,
+    placement: Placement,
+) -> Result<ringbolt::Builder, String> {
     let (wake, wait) = match variant.wake {
         Wake::Asymmetric => (ringbolt::Wake::Asymmetric, Wait::Adaptive),
         Wake::Fence => (ringbolt::Wake::Fence, Wait::Adaptive),
@@ -105,13 +114,11 @@ pub(crate) fn build(
         .of_engine()
         .ok_or_else(|| format!("stamps {}: this ringbolt has none", variant.stamps.name()))?;
     let places = (0..workers).filter_map(|worker| placement.worker(worker));
-    EventSystem::builder()
+    Ok(EventSystem::builder()
         .pool(Pool::new("default").workers(workers).pin(places))
         .wait(wait)
         .wake(wake)
-        .stamps(stamps)
-        .build()
-        .map_err(said)
+        .stamps(stamps))
 }
 
 pub(crate) fn said(error: impl std::fmt::Display) -> String {

@@ -13,7 +13,7 @@ mod slot;
 
 use crate::load::{Load, Topology};
 use engine::Front;
-pub(crate) use engine::{Stamps, Variant, Wake, build, said};
+pub(crate) use engine::{Stamps, Variant, Wake, build, builder, said};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Memory that the process has asked for and not given back, to the byte, counted while a soak runs.
+//! Memory that the process has asked for and not given back, to the byte, counted where somebody asks for it.
 //!
 //! An allocator belongs to a whole program, so this one is there for the other commands too. For them it is the
 //! system's, behind a look at a word that nobody writes: what is measured is not counted.
@@ -8,7 +8,7 @@
     reason = "a global allocator is an unsafe trait; every call is handed on to another one"
 )]
 
-#[path = "../../../tests/support/counting.rs"]
+#[path = "../../tests/support/counting.rs"]
 mod counting;
 
 use counting::Counting;
@@ -16,12 +16,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Begins to count: what was there before is not in it.
-pub(super) fn start() {
+pub(crate) fn start() {
     SWITCH.0.store(true, Ordering::Relaxed);
 }
 
 /// Bytes asked for since [`start`], less those given back since.
-pub(super) fn bytes() -> i64 {
+pub(crate) fn bytes() -> i64 {
     counting::live_bytes()
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     // One test: the switch is the whole program's.
     #[test]
-    fn only_a_soak_is_counted() {
+    fn nothing_is_counted_before_somebody_asks() {
         let before = bytes();
         let held: Vec<u8> = Vec::with_capacity(1 << 20);
         assert_eq!(bytes(), before, "nobody has begun to count");
