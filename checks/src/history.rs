@@ -4,8 +4,9 @@
 //! A publish is an interval from its call to its return, a handler's call is a point. The turns that number them come
 //! from one word that everybody changes, so of two turns the lower one happened before the higher one. What is checked:
 //!
-//! * an admitted event is handled exactly once by each subscription that stayed from the first publish to the end, or is
-//!   counted as abandoned; a refused event by none (PD1, PD8);
+//! * an admitted event has exactly one outcome at each subscription that stayed from the first publish to the end, or is
+//!   counted as abandoned; a refused event has none (PD1, PD8). Its attempts follow each other by number, and behind one
+//!   that was the last there are only those of its letter's redeliveries (RO1, DQ2);
 //! * per subscription of an ordered pool, publisher, key and class, calls come in the order of publishing, and a key
 //!   stays at one worker (PD2);
 //! * through the inboxes also across publishers: if one publish had returned before another of that key and class was
@@ -73,6 +74,12 @@ pub struct Call {
     pub order: u64,
     /// How it ended.
     pub ended: Ended,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// Whether no other is to follow.
+    pub is_last: bool,
+    /// Whether it was a letter's.
+    pub is_redelivery: bool,
 }
 
 /// One subscription, and what the engine counted for it.
@@ -88,6 +95,8 @@ pub struct Watched {
     pub pool: String,
     /// Whether its pool keeps order.
     pub is_ordered: bool,
+    /// Whether its letters are redelivered in order.
+    pub is_sequential: bool,
     /// The turn after subscribing had returned.
     pub from: u64,
     /// The turns before unsubscribing was called and after it had returned.
@@ -170,6 +179,7 @@ pub fn check(history: &History) -> Vec<String> {
     }
     for place in &places {
         let one = &seen[place];
+        attempts(one, &mut complaints);
         counters(one, history, &mut complaints);
         if one.watched.is_ordered {
             publishing_order(one, &mut complaints);
@@ -199,11 +209,7 @@ fn look_at_call<'a>(
             format!("{name}: {call:?} does not fit {publish:?}")
         });
     }
-    if !seen.ids.insert(call.id) {
-        complaints.add("PD8", || {
-            format!("{name}: called with {:?} a second time", call.id)
-        });
-    }
+    seen.ids.insert(call.id);
     if let Some((_, left)) = seen.watched.withdrawal
         && call.order > left
     {
@@ -213,6 +219,30 @@ fn look_at_call<'a>(
                 call.id, call.order
             )
         });
+    }
+}
+
+/// One outcome for each event, and attempts in a row before it.
+fn attempts(seen: &Seen<'_>, complaints: &mut Complaints) {
+    let name = &seen.watched.name;
+    let mut last: HashMap<Id, &Call> = HashMap::new();
+    for (call, _) in &seen.calls {
+        let fits = match last.insert(call.id, call) {
+            // What joins a parked key is a letter without a call.
+            None => call.attempt == 1 && (!call.is_redelivery || seen.watched.is_sequential),
+            Some(before) if before.ended != Ended::Failed => false,
+            Some(before) if before.is_last => call.is_redelivery && call.attempt == 1,
+            // A redelivery that was given up in the middle begins anew.
+            Some(before) if before.is_redelivery => {
+                call.is_redelivery && (call.attempt == 1 || call.attempt == before.attempt + 1)
+            }
+            Some(before) => !call.is_redelivery && call.attempt == before.attempt + 1,
+        };
+        if !fits {
+            complaints.add("PD8", || {
+                format!("{name}: {call:?} does not follow what was before")
+            });
+        }
     }
 }
 
@@ -226,17 +256,27 @@ fn counters(seen: &Seen<'_>, history: &History, complaints: &mut Complaints) {
             .filter(|(call, _)| call.ended == ended)
             .count() as u64
     };
-    let recorded = [
-        ended(Ended::Handled),
-        ended(Ended::Failed),
-        ended(Ended::Skipped),
-    ];
-    if recorded != [counts.handled, counts.failed, counts.skipped]
-        || counts.admitted != counts.ended()
+    let recorded = [ended(Ended::Handled), ended(Ended::Skipped)];
+    if recorded != [counts.handled, counts.skipped] || counts.admitted != counts.ended() {
+        complaints.add("PD8", || {
+            format!(
+                "{}: handled and skipped are {recorded:?} in the record, and {counts:?}",
+                watched.name
+            )
+        });
+    }
+    // What has failed for good is a letter, or failed; or waited for room among the letters until the end.
+    let calls = || seen.calls.iter().map(|(call, _)| *call);
+    let failed = calls().filter(|call| call.ended == Ended::Failed && call.is_last);
+    let failed = failed.count() as u64;
+    let told = counts.failed + counts.dead_lettered;
+    if watched.is_sequential && failed > told + counts.abandoned + counts.withdrawn
+        || !watched.is_sequential
+            && !(told..=told + counts.abandoned + counts.withdrawn).contains(&failed)
     {
         complaints.add("PD8", || {
             format!(
-                "{}: handled, failed and skipped are {recorded:?} in the record, and {counts:?}",
+                "{}: {failed} failed for good in the record, and {counts:?}",
                 watched.name
             )
         });
@@ -248,8 +288,10 @@ fn counters(seen: &Seen<'_>, history: &History, complaints: &mut Complaints) {
         .publishes
         .iter()
         .filter(|publish| publish.is_admitted && publish.kind == watched.kind);
-    let count = admitted.clone().count() as u64;
-    if count != counts.admitted {
+    // Each redelivery is a delivery more; one that ended before its call was abandoned.
+    let replays = calls().filter(|call| call.is_redelivery && call.attempt == 1);
+    let count = admitted.clone().count() as u64 + replays.count() as u64;
+    if !(count..=count + counts.abandoned).contains(&counts.admitted) {
         complaints.add("PD1", || {
             format!(
                 "{}: {count} events were admitted, and counted {counts:?}",
@@ -261,7 +303,23 @@ fn counters(seen: &Seen<'_>, history: &History, complaints: &mut Complaints) {
         .map(|publish| publish.id)
         .filter(|id| !seen.ids.contains(id))
         .collect();
-    if uncalled.len() as u64 != counts.abandoned {
+    let mut failing: HashSet<Id> = HashSet::new();
+    for (call, _) in &seen.calls {
+        if call.ended == Ended::Failed {
+            failing.insert(call.id);
+        } else {
+            failing.remove(&call.id);
+        }
+    }
+    let uncalled_count = uncalled.len() as u64;
+    // What waited for its next attempt is abandoned too; and what joined a parked key was not called.
+    let joined = if watched.is_sequential {
+        counts.dead_lettered + counts.failed
+    } else {
+        0
+    };
+    let abandoned = uncalled_count.saturating_sub(joined)..=uncalled_count + failing.len() as u64;
+    if !abandoned.contains(&counts.abandoned) {
         complaints.add("PD8", || {
             format!(
                 "{}: {} events were admitted and not handled (the first: {:?}), and {} counted as abandoned",
@@ -280,9 +338,13 @@ fn publishing_order(seen: &Seen<'_>, complaints: &mut Complaints) {
     let mut homes: HashMap<u32, u32> = HashMap::new();
     for (call, publish) in &seen.calls {
         let Some(key) = publish.key else { continue };
+        if call.is_redelivery && !seen.watched.is_sequential {
+            continue;
+        }
         let stream = (call.id.publisher, key, publish.class);
         let before = last.insert(stream, call.id.number);
-        if before.is_some_and(|before| before >= call.id.number) {
+        // That its attempts follow each other is looked at by itself.
+        if before.is_some_and(|before| before > call.id.number) {
             complaints.add("PD2", || {
                 format!(
                     "{}: {:?} of key {key}, {}, came behind {before:?}",
@@ -308,7 +370,7 @@ fn causal_order(seen: &Seen<'_>, complaints: &mut Complaints) {
     let mut returns: HashMap<(u32, Class), (u64, Id)> = HashMap::new();
     for (call, publish) in seen.calls.iter().rev() {
         let Some(key) = publish.key else { continue };
-        if publish.way != Way::Inbox {
+        if publish.way != Way::Inbox || call.is_redelivery && !seen.watched.is_sequential {
             continue;
         }
         let earliest = returns

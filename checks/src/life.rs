@@ -1,7 +1,8 @@
 //! One engine from its building to its end, with everything going on that can go on.
 //!
 //! Publishers that come and go, by lanes, batches, receipts and inboxes; pools in order and without, by value, polled;
-//! handlers that publish, fail, panic and take their time; an error observer that panics too; bursts and pauses;
+//! handlers that publish, fail, panic and take their time; retries, a breaker, letters that are redelivered and thrown
+//! away; an error observer that panics too; bursts and pauses;
 //! subscriptions that come and go; reports in between; and one of the ways to stop. Handlers that publish for another
 //! pool are left to `tests/sim`.
 
@@ -15,8 +16,8 @@ use crate::watchdog::Watchdog;
 use parking_lot::Mutex;
 use ringbolt::metrics::DeliveryCounts;
 use ringbolt::{
-    Admission, Builder, Class, Context, EventSystem, Failure, Handle, Options, Polled, Publisher,
-    Receipt, Subscription,
+    Admission, Breaker, Builder, Category, Class, Context, ErrorEvent, EventSystem, Failure,
+    Filter, Handle, Options, Page, Polled, Publisher, Receipt, Subscription, SubscriptionBuilder,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,6 +70,14 @@ pub struct Account {
     pub publishers: u32,
     /// Pauses of publishers between two bursts.
     pub pauses: u64,
+    /// Attempts that another was to follow.
+    pub retries: u64,
+    /// Deliveries that became letters.
+    pub letters: u64,
+    /// Letters that were redelivered and handled.
+    pub redelivered: u64,
+    /// How often the breaker opened by itself.
+    pub opened: u64,
     /// The history, if it was kept.
     pub history: Option<History>,
 }
@@ -87,6 +96,8 @@ struct Life {
     is_over: AtomicBool,
     /// What came and went, where the history is kept.
     left: Mutex<Vec<Watched>>,
+    /// Of the subscriptions that stay.
+    breaker: Option<Breaker>,
 }
 
 /// Lives one.
@@ -104,6 +115,7 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
         made: AtomicU32::new(0),
         is_over: AtomicBool::new(false),
         left: Mutex::default(),
+        breaker: settings.breaker(),
     });
     let mut seats = life.stay(&system);
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
@@ -114,6 +126,7 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
     start(Life::poll);
     start(Life::come_and_go);
     start(Life::look);
+    start(Life::tend_letters);
     (0..settings.publishers).for_each(|_| start(Life::publish));
 
     let born = Instant::now();
@@ -160,7 +173,11 @@ pub fn live(settings: &Settings, random: &mut Random, wish: Wish, watchdog: &Wat
 /// The engine, with an error observer that counts what it is told, and panics at times: that is its own affair.
 fn watched(settings: &Settings, book: &Arc<Book>) -> Builder {
     let book = Arc::clone(book);
-    settings.builder().on_error(move |_| {
+    settings.builder().on_error(move |error: &ErrorEvent| {
+        if matches!(error.category, Category::DeadLetter | Category::HeldFull) {
+            // Of the queue or the shelf, and not of a call.
+            return;
+        }
         let told = book.told.fetch_add(1, Ordering::Relaxed);
         if told % 64 == 63 {
             std::panic::resume_unwind(Box::new("planned"))
@@ -194,15 +211,17 @@ impl Life {
             workers,
             is_ordered,
             stays: true,
+            attempts: if kind == 1 { 1 } else { self.settings.attempts },
+            is_sequential: self.settings.is_sequential && is_ordered && kind != 1,
         };
         let mut seats = Vec::new();
         let stopper = (self.settings.stop == Stop::FromHandler).then(|| system.handle());
         let first = self.watch(post("first", 0, "default", workers, true), true, stopper);
-        seats.push((Arc::clone(&first), subscribe::<0, 0>(system, &first)));
+        seats.push((Arc::clone(&first), self.subscribe::<0, 0>(system, &first)));
         let own = self.watch(post("own", 0, "default", workers, true), false, None);
         let state = Arc::clone(&own);
-        let subscription = system
-            .subscription("own")
+        let subscription = self
+            .with_policies(system.subscription("own"), &own)
             .factory(move |_| Ok::<_, Failure>(Own::new(&state)))
             .on::<Plain>()
             .register();
@@ -215,11 +234,14 @@ impl Life {
             .by_value(move |event: Wide, context: &mut Context<'_>| seen.handle(&event, context));
         seats.push((value, subscription.expect("the engine is open")));
         let children = self.watch(post("children", 2, "default", workers, true), false, None);
-        seats.push((Arc::clone(&children), subscribe::<2, 1>(system, &children)));
+        seats.push((
+            Arc::clone(&children),
+            self.subscribe::<2, 1>(system, &children),
+        ));
         if !self.is_narrow {
             for (name, workers, is_ordered) in [("any", 2, false), ("polled", 1, true)] {
                 let watch = self.watch(post(name, 0, name, workers, is_ordered), false, None);
-                seats.push((Arc::clone(&watch), subscribe::<0, 0>(system, &watch)));
+                seats.push((Arc::clone(&watch), self.subscribe::<0, 0>(system, &watch)));
             }
         }
         for (watch, _) in &seats {
@@ -266,12 +288,19 @@ impl Life {
                 workers,
                 is_ordered: pool != "any",
                 stays: false,
+                // What a visitor holds is not seen by it, and a recorded one is to see everything.
+                attempts: if self.wish.is_recorded {
+                    1
+                } else {
+                    self.settings.attempts
+                },
+                is_sequential: false,
             };
             let watch = self.watch(post, false, None);
             let result = if kind == 0 {
-                try_subscribe::<0, 0>(&handle, &watch)
+                self.try_subscribe::<0, 0>(&handle, &watch)
             } else {
-                try_subscribe::<2, 1>(&handle, &watch)
+                self.try_subscribe::<2, 1>(&handle, &watch)
             };
             let subscription = match result {
                 Ok(subscription) => subscription,
@@ -347,6 +376,93 @@ impl Life {
         self.book.publishes.lock().append(&mut records);
     }
 
+    /// A subscription's retries, and if it stays its breaker and the order of its letters.
+    fn with_policies(&self, builder: SubscriptionBuilder, watch: &Watch) -> SubscriptionBuilder {
+        let post = &watch.post;
+        let mut builder = builder.pool(post.pool);
+        if post.attempts > 1 {
+            builder = builder.retry(self.settings.retry());
+        }
+        if post.is_sequential {
+            builder = builder.sequential();
+        }
+        if !post.stays && self.wish.is_recorded {
+            // The letters of one that has gone would come to the next of its name.
+            builder = builder.without_dead_letters();
+        }
+        match &self.breaker {
+            Some(breaker) if post.stays => builder.breaker(breaker),
+            _ => builder,
+        }
+    }
+
+    fn try_subscribe<const KIND: usize, const WORDS: usize>(
+        &self,
+        handle: &Handle,
+        watch: &Arc<Watch>,
+    ) -> Result<Subscription, ringbolt::Error> {
+        let seen = Arc::clone(watch);
+        self.with_policies(handle.subscription(watch.post.name), watch)
+            .handler(
+                move |event: &Item<KIND, WORDS>, context: &mut Context<'_>| {
+                    seen.handle(event, context)
+                },
+            )
+    }
+
+    fn subscribe<const KIND: usize, const WORDS: usize>(
+        &self,
+        system: &EventSystem,
+        watch: &Arc<Watch>,
+    ) -> Subscription {
+        self.try_subscribe::<KIND, WORDS>(system, watch)
+            .expect("the engine is open")
+    }
+
+    /// Redelivers letters, throws some away, and forces the breaker open for a moment.
+    fn tend_letters(&self, handle: Handle, mut random: Random) {
+        let letters = handle.dead_letters();
+        while !self.is_over.load(Ordering::Acquire) {
+            sleep(Duration::from_micros(random.below(4_000)));
+            // What a breaker stops that was opened by hand is not waited for.
+            let may_force = self.settings.stop != Stop::Drained;
+            if let Some(breaker) = self.breaker.as_ref().filter(|_| may_force)
+                && random.percent(5)
+            {
+                breaker.force_open();
+                sleep(Duration::from_micros(random.below(500)));
+                breaker.reset();
+            }
+            let Some(letters) = &letters else { continue };
+            let all = Filter::new();
+            match random.below(10) {
+                0..4 => {
+                    let ticket = letters.redeliver_all(all);
+                    let wait = Duration::from_millis(random.below(20));
+                    if let Err(error) = ticket.wait_for(wait) {
+                        self.book.wrong(format!("DQ2: {error}"));
+                    }
+                    if random.percent(30) {
+                        ticket.cancel();
+                    }
+                }
+                4 | 5 => {
+                    let page = letters.list(&all, Page::new().limit(3));
+                    // It may be on its way, or gone.
+                    for view in page.letters {
+                        let _ = letters.redeliver(view.id);
+                    }
+                }
+                6 => {
+                    if let Err(error) = letters.discard_all(&all, "the life", "as drawn") {
+                        self.book.wrong(format!("DQ5: {error}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The books against the engine's counters, when everything stands.
     fn account(&self, seats: &[Seat], handle: &Handle) -> Account {
         let book = &self.book;
@@ -357,8 +473,9 @@ impl Life {
             let counts = subscription.counts();
             watch.balance(counts);
             watch.keys_have_one_worker();
-            let admitted = book.admitted[watch.post.kind].load(Ordering::Relaxed);
-            if counts.admitted != admitted {
+            // Each redelivery is a delivery more; one that was abandoned may have had no call.
+            let admitted = book.admitted[watch.post.kind].load(Ordering::Relaxed) + watch.replays();
+            if !(admitted..=admitted + counts.abandoned).contains(&counts.admitted) {
                 book.wrong(format!(
                     "PD1: {}: {admitted} were admitted, and counted {counts:?}",
                     watch.post.name
@@ -373,6 +490,20 @@ impl Life {
             book.wrong(format!(
                 "PD8: {failed} calls failed, and the observer was told of {told}"
             ));
+        }
+        for (watch, subscription) in seats {
+            let attempts = subscription.attempts();
+            if attempts.held != 0 {
+                book.wrong(format!("PD8: {}: {attempts:?}", watch.post.name));
+            }
+        }
+        let retries = seats.iter().map(|(_, one)| one.attempts().retries).sum();
+        let letters = handle.dead_letters().map(|letters| letters.counts());
+        if let Some(counts) = letters
+            && counts.kept
+                != counts.letters + counts.redelivered + counts.discarded + counts.evicted
+        {
+            book.wrong(format!("DQ4: {counts:?}"));
         }
         let totals = handle.report().totals;
         if totals.admitted != totals.ended() {
@@ -399,6 +530,10 @@ impl Life {
             panicked: book.panicked.load(Ordering::Relaxed),
             publishers: self.next_publisher.load(Ordering::Relaxed),
             pauses: book.pauses.load(Ordering::Relaxed),
+            retries,
+            letters: letters.map_or(0, |counts| counts.kept),
+            redelivered: letters.map_or(0, |counts| counts.redelivered),
+            opened: (self.breaker.as_ref()).map_or(0, |it| it.status().transitions.to_open),
             visitors: self.next_place.load(Ordering::Relaxed) - seats.len() as u32,
             history,
             ..Account::default()
@@ -418,35 +553,16 @@ impl Life {
 }
 
 /// What may only rise.
-fn figures(counts: &DeliveryCounts) -> [u64; 6] {
+fn figures(counts: &DeliveryCounts) -> [u64; 7] {
     [
         counts.admitted,
         counts.handled,
         counts.failed,
+        counts.dead_lettered,
         counts.skipped,
         counts.withdrawn,
         counts.abandoned,
     ]
-}
-
-fn try_subscribe<const KIND: usize, const WORDS: usize>(
-    handle: &Handle,
-    watch: &Arc<Watch>,
-) -> Result<Subscription, ringbolt::Error> {
-    let seen = Arc::clone(watch);
-    handle
-        .subscription(watch.post.name)
-        .pool(watch.post.pool)
-        .handler(
-            move |event: &Item<KIND, WORDS>, context: &mut Context<'_>| seen.handle(event, context),
-        )
-}
-
-fn subscribe<const KIND: usize, const WORDS: usize>(
-    system: &EventSystem,
-    watch: &Arc<Watch>,
-) -> Subscription {
-    try_subscribe::<KIND, WORDS>(system, watch).expect("the engine is open")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

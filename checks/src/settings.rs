@@ -1,7 +1,10 @@
 //! What is drawn for a life before it begins.
 
 use crate::random::Random;
-use ringbolt::{Builder, EventSystem, Pool, Stamps, Wait, Wake};
+use ringbolt::{
+    Breaker, BreakerPolicy, Builder, DeadLetterPolicy, EventSystem, Jitter, Overflow, Pool,
+    RetryPolicy, Stamps, Wait, Wake, Window,
+};
 use std::time::Duration;
 
 /// How a life ends.
@@ -54,13 +57,27 @@ pub struct Settings {
     pub stop: Stop,
     /// Events of a publisher, on average, between two of its pauses.
     pub burst: u64,
+    /// Calls of a delivery, the first included.
+    pub attempts: u32,
+    /// The wait before the second.
+    pub delay: Duration,
+    /// Most deliveries that a subscription holds on a worker.
+    pub held_max: usize,
+    /// Letters that are kept; without any there is no queue.
+    pub letters: usize,
+    /// What happens when there are more.
+    pub overflow: Overflow,
+    /// A letter parks its key, for the subscriptions that stay.
+    pub is_sequential: bool,
+    /// Subscriptions that stay share a breaker.
+    pub has_breaker: bool,
 }
 
 impl Settings {
     /// Draws them.
     #[must_use]
     pub fn draw(random: &mut Random) -> Self {
-        Self {
+        let mut settings = Self {
             workers: 1 + random.below(3) as usize,
             publishers: 2 + random.below(3) as usize,
             keys: random.pick(&[1, 4, 16]),
@@ -83,12 +100,62 @@ impl Settings {
                 Stop::Dropped,
             ]),
             burst: random.pick(&[100, 400, 4_000]),
+            attempts: random.pick(&[1, 2, 4]),
+            delay: random.pick(&[
+                Duration::ZERO,
+                Duration::from_micros(20),
+                Duration::from_millis(1),
+            ]),
+            held_max: random.pick(&[1, 16, 65_536]),
+            letters: random.pick(&[0, 4, 64, 100_000]),
+            overflow: random.pick(&[Overflow::Pause, Overflow::EvictOldest, Overflow::Refuse]),
+            is_sequential: random.percent(40),
+            has_breaker: random.percent(40),
+        };
+        if settings.overflow == Overflow::Pause && settings.stop == Stop::Drained {
+            // What waits for room is not waited for.
+            settings.overflow = Overflow::EvictOldest;
         }
+        settings.is_sequential &= settings.letters > 0;
+        settings
+    }
+
+    /// What is done about a failure.
+    #[must_use]
+    pub fn retry(&self) -> RetryPolicy {
+        RetryPolicy::none()
+            .max_attempts(self.attempts)
+            .base(self.delay)
+            .max_delay(self.delay * 4)
+            .multiplier(2.0)
+            .jitter(Jitter::Full)
+            .held_max(self.held_max)
+    }
+
+    /// The breaker of the subscriptions that stay: it opens soon, and not for long.
+    #[must_use]
+    pub fn breaker(&self) -> Option<Breaker> {
+        let policy = BreakerPolicy::new()
+            .window(Window::Count(8))
+            .minimum_calls(4)
+            .failure_rate(0.4)
+            .open_wait(Duration::from_micros(200))
+            .open_wait_max(Duration::from_millis(2))
+            .half_open_permits(2);
+        let breaker = Breaker::new("stays", policy).expect("settings in range");
+        self.has_breaker.then_some(breaker)
     }
 
     /// The engine: the pools `default`, `any` (unordered), `value` and `polled`.
     pub fn builder(&self) -> Builder {
-        EventSystem::builder()
+        let mut builder = EventSystem::builder();
+        if self.letters > 0 {
+            let policy = DeadLetterPolicy::new()
+                .capacity(self.letters)
+                .overflow(self.overflow);
+            builder = builder.dead_letters(policy);
+        }
+        builder
             .workers(self.workers)
             .pool(Pool::new("any").workers(2).unordered())
             .pool(Pool::new("value").workers(2))

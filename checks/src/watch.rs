@@ -33,6 +33,10 @@ pub struct Post {
     pub is_ordered: bool,
     /// Whether it stays until the end.
     pub stays: bool,
+    /// Calls of a delivery that fails.
+    pub attempts: u32,
+    /// Whether a letter parks its key.
+    pub is_sequential: bool,
 }
 
 /// One subscription, watched.
@@ -62,7 +66,10 @@ struct Desk {
     last: HashMap<(u32, u32, Class), u32>,
     handled: u64,
     skipped: u64,
+    /// Calls that failed, and no other was to follow.
     failed: u64,
+    /// Redeliveries that began.
+    replays: u64,
     children: u32,
     calls: Vec<Call>,
     publishes: Vec<Publish>,
@@ -131,21 +138,38 @@ impl Watch {
 
     /// What the engine has counted is what was seen (PD8). To be asked when it is quiet.
     pub fn balance(&self, counts: DeliveryCounts) {
-        let mut seen = [0; 3];
+        let mut seen = [0; 2];
+        let mut failed = 0;
         for desk in &self.desks {
             let desk = desk.lock();
             seen[0] += desk.handled;
             seen[1] += desk.skipped;
-            seen[2] += desk.failed;
+            failed += desk.failed;
         }
-        if seen != [counts.handled, counts.skipped, counts.failed] {
+        if seen != [counts.handled, counts.skipped] {
             self.wrong(format!(
-                "PD8: handled, skipped and failed are {seen:?}, and counted {counts:?}"
+                "PD8: handled and skipped are {seen:?}, and counted {counts:?}"
+            ));
+        }
+        // What joins a parked key is a letter without a call, and what waits for room among the letters may be
+        // withdrawn or abandoned.
+        let told = counts.failed + counts.dead_lettered;
+        let waited = counts.withdrawn + counts.abandoned;
+        let is_told = self.post.is_sequential || told <= failed;
+        if !is_told || failed > told + waited {
+            self.wrong(format!(
+                "PD8: {failed} failed for good, and counted {counts:?}"
             ));
         }
         if counts.admitted != counts.ended() {
             self.wrong(format!("PD8: not balanced: {counts:?}"));
         }
+    }
+
+    /// Redeliveries that its handler was called for.
+    #[must_use]
+    pub fn replays(&self) -> u64 {
+        self.desks.iter().map(|desk| desk.lock().replays).sum()
     }
 
     /// The keys of an ordered pool belong to one worker each. To be asked at the end.
@@ -182,6 +206,7 @@ impl Watch {
             kind: self.post.kind,
             pool: self.post.pool.to_owned(),
             is_ordered: self.post.is_ordered,
+            is_sequential: self.post.is_sequential,
             from,
             withdrawal: (left != 0).then_some((leaving, left)),
             counts,
@@ -204,15 +229,20 @@ impl Watch {
         }
         self.book.race();
         self.book.calls.fetch_add(1, Ordering::Relaxed);
-        let ended = self.ending(item.id);
-        self.note(item, usize::from(context.worker().index), order, ended);
+        let ended = self.ending(item.id, context);
+        self.note(item, context, order, ended);
         if item.id.drawn(2) % 10_000 < self.slow_share {
             let start = Instant::now();
             while start.elapsed() < SLOW {
                 std::hint::spin_loop();
             }
         }
-        if KIND == 0 && self.child_every > 0 && item.id.number.is_multiple_of(self.child_every) {
+        let is_first = context.attempt() == 1 && !context.is_redelivery();
+        if KIND == 0
+            && is_first
+            && self.child_every > 0
+            && item.id.number.is_multiple_of(self.child_every)
+        {
             self.publish_child(item.id, item.key, context);
         }
         if let Some(handle) = &self.stopper
@@ -229,20 +259,33 @@ impl Watch {
                     // Unwinds without the hook, which would print.
                     std::panic::resume_unwind(Box::new("planned"))
                 }
-                Outcome::Failed(Failure::new("as drawn"))
+                let failure = Failure::new("as drawn");
+                Outcome::Failed(if is_permanent(item.id) {
+                    failure.permanent()
+                } else {
+                    failure
+                })
             }
             _ => Outcome::Handled,
         }
     }
 
-    /// How a call ends: by panic or by error both is a failure.
-    fn ending(&self, id: Id) -> Ended {
-        if id.drawn(4) % 100 < self.panic_percent {
-            return Ended::Failed;
+    /// How a call ends: by panic or by error both is a failure. What fails does so a few times, and some of it
+    /// whenever its letter is redelivered.
+    fn ending(&self, id: Id, context: &Context<'_>) -> Ended {
+        let fails = id.drawn(4) % 100 < self.panic_percent || id.drawn(3) % 100 < 4;
+        if fails {
+            let goes_on = if context.is_redelivery() {
+                id.drawn(9).is_multiple_of(3)
+            } else {
+                u64::from(context.attempt()) <= 1 + id.drawn(8) % 4
+            };
+            if goes_on || self.post.attempts == 1 && !context.is_redelivery() {
+                return Ended::Failed;
+            }
         }
         match id.drawn(3) % 100 {
-            0..4 => Ended::Skipped,
-            4..8 => Ended::Failed,
+            4..8 => Ended::Skipped,
             _ => Ended::Handled,
         }
     }
@@ -250,17 +293,26 @@ impl Watch {
     fn note<const KIND: usize, const WORDS: usize>(
         &self,
         item: &Item<KIND, WORDS>,
-        worker: usize,
+        context: &Context<'_>,
         order: u64,
         ended: Ended,
     ) {
+        let worker = usize::from(context.worker().index);
+        let (attempt, is_redelivery) = (context.attempt(), context.is_redelivery());
+        let is_panic = item.id.drawn(4) % 100 < self.panic_percent;
+        let is_last = attempt >= self.post.attempts || !is_panic && is_permanent(item.id);
         let mut desk = self.desks[worker].lock();
+        // A letter that is redelivered for itself keeps no order with what came behind it.
         if self.post.is_ordered
             && let Some(key) = item.key
+            && (!is_redelivery || self.post.is_sequential)
         {
             let stream = (item.id.publisher, key, item.class);
             let before = desk.last.insert(stream, item.id.number);
-            if before.is_some_and(|before| before >= item.id.number) {
+            let is_again = attempt > 1 || is_redelivery;
+            let is_wrong =
+                |before: u32| before > item.id.number || before == item.id.number && !is_again;
+            if before.is_some_and(is_wrong) {
                 self.wrong(format!(
                     "PD2: {:?} of key {key}, {}, came behind {before:?}",
                     item.id, item.class
@@ -269,9 +321,10 @@ impl Watch {
         }
         match ended {
             Ended::Skipped => desk.skipped += 1,
-            Ended::Failed => desk.failed += 1,
+            Ended::Failed => desk.failed += u64::from(is_last),
             _ => desk.handled += 1,
         }
+        desk.replays += u64::from(is_redelivery && attempt == 1);
         if self.book.is_recorded {
             desk.calls.push(Call {
                 place: self.place,
@@ -279,6 +332,9 @@ impl Watch {
                 id: item.id,
                 order,
                 ended,
+                attempt,
+                is_last,
+                is_redelivery,
             });
         }
     }
@@ -321,6 +377,11 @@ impl Watch {
             });
         }
     }
+}
+
+/// Whether a failure of this event says that no further attempt will go better.
+fn is_permanent(id: Id) -> bool {
+    id.drawn(11).is_multiple_of(5)
 }
 
 /// Counts the calls that are going on.

@@ -130,6 +130,11 @@ impl Order {
         }
     }
 
+    /// The type of the event that it begins with, by its number.
+    pub(crate) fn type_index(&self) -> Option<u32> {
+        self.queue.type_index_of(self.first)
+    }
+
     /// The next letter in order. To be asked on the thread that owns the subscription's key, with nothing of the
     /// order under way: after [`Next::Unparked`] the key is free at once.
     pub(crate) fn next(&mut self) -> Next {

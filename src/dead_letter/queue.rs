@@ -417,6 +417,10 @@ impl Queue {
         self.state.lock().letters.get(&id)?.event.key_hash()
     }
 
+    pub(super) fn type_index_of(&self, id: LetterId) -> Option<u32> {
+        Some(self.state.lock().letters.get(&id)?.event.type_index())
+    }
+
     /// The event of a claimed letter, for an attempt.
     pub(super) fn take(&self, id: LetterId) -> Option<(Slot, u32)> {
         let mut state = self.state.lock();

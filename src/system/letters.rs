@@ -29,7 +29,7 @@ impl Redeliverer for Road {
         if !engine.fabric.gate.is_open() {
             return Err(closed());
         }
-        let Some(shared) = engine.subscription_of(order.subscriber()) else {
+        let Some(shared) = engine.subscription_of(&order) else {
             return Err(Error::new(
                 ErrorKind::Missing,
                 format!(
@@ -133,14 +133,20 @@ impl Engine {
         });
     }
 
-    fn subscription_of(&self, subscriber: &Subscriber) -> Option<Arc<SubscriptionShared>> {
+    fn subscription_of(&self, order: &Order) -> Option<Arc<SubscriptionShared>> {
+        let subscriber = order.subscriber();
+        let type_index = order.type_index();
         let registry = self.registry.lock();
         let alive = &registry.alive;
-        // One that was withdrawn may have been made again: then it is the name that counts.
+        // One that was withdrawn may have been made again: then it is the name that counts, and the type.
+        let is_meant = |shared: &&Arc<SubscriptionShared>| {
+            let mut events = shared.events.iter();
+            *shared.name == *subscriber.name && events.any(|event| Some(event.index) == type_index)
+        };
         alive
             .iter()
             .find(|shared| shared.id == subscriber.id)
-            .or_else(|| alive.iter().find(|shared| *shared.name == *subscriber.name))
+            .or_else(|| alive.iter().find(is_meant))
             .cloned()
     }
 

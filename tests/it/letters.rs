@@ -1037,3 +1037,43 @@ fn dq4_room_that_comes_while_nobody_polls_is_found_by_the_next_poller() {
     assert_eq!(letters.counts().letters, 1);
     assert!(log.is_empty());
 }
+
+#[test]
+fn dq2_a_redelivery_finds_the_subscription_of_its_name_that_is_for_its_event() {
+    #[derive(ringbolt::Event)]
+    #[event(name = "test.other_of_the_name")]
+    struct Other;
+    let (system, _hand, letters) = by_hand(DeadLetterPolicy::new());
+    let failing = system
+        .subscription("same")
+        .pool("hand")
+        .handler(|_: &Numbered, _| Outcome::Failed(Failure::new("not yet")))
+        .unwrap();
+    let mut poller = system.poller("hand").unwrap();
+    system.publish(numbered(1, 0)).unwrap();
+    poll_all(&mut poller);
+    let ticket = failing.begin_unsubscribe();
+    poll_all(&mut poller);
+    assert!(ticket.is_complete());
+    let id = letters.list(&Filter::new(), Page::default()).letters[0].id;
+    let other = system
+        .subscription("same")
+        .pool("hand")
+        .handler(|_: &Other, _| ())
+        .unwrap();
+    poll_all(&mut poller);
+    assert!(letters.redeliver(id).unwrap_err().is_missing());
+    let log: Log<u64> = Log::default();
+    let seen = log.clone();
+    system
+        .subscription("same")
+        .pool("hand")
+        .handler(move |event: &Numbered, _| seen.add(event.number))
+        .unwrap();
+    poll_all(&mut poller);
+    let ticket = letters.redeliver(id).unwrap();
+    poll_all(&mut poller);
+    assert!(ticket.is_done());
+    assert_eq!(log.take(), [0]);
+    assert_eq!(other.counts().admitted, 0);
+}

@@ -85,14 +85,10 @@ impl Run {
             let mut passes_ns = SETTLE_NS;
             if round >= SETTLE_HARD {
                 passes_ns *= 20;
-                let hand = if round == SETTLE_HARD {
+                self.world.set_open_breakers(if round == SETTLE_HARD {
                     Hand::Reset
                 } else {
                     Hand::Disable
-                };
-                let breakers = lock(&self.world.breakers).len();
-                (0..breakers).for_each(|place| {
-                    self.world.set_breaker(place as u8, hand);
                 });
                 if pauses(&self.world.setup) && round % 2 == 0 {
                     self.world.discard_all();

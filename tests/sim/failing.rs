@@ -348,6 +348,19 @@ impl World {
         true
     }
 
+    /// Does something to the breakers that are not closed: those that are have to let everything go on by themselves.
+    pub(crate) fn set_open_breakers(&self, hand: Hand) {
+        let breakers = lock(&self.breakers).clone();
+        for breaker in breakers {
+            if breaker.state() != BreakerState::Closed {
+                match hand {
+                    Hand::Disable => breaker.disable(),
+                    _ => breaker.reset(),
+                }
+            }
+        }
+    }
+
     /// An event that is to be published later; whether it is going to be.
     pub(crate) fn publish_later(self: &Arc<Self>, item: &Item, after_ns: u32) -> bool {
         let kind = plan_of(item, LATER).kind;

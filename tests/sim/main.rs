@@ -43,12 +43,44 @@ const SEEDS: u64 = 200;
 /// What seeds once found, cut down with the fault put back.
 const FOUND: &[(&str, &str)] = &[
     (
+        "breaker_skips_a_redelivery",
+        include_str!("found/breaker_skips_a_redelivery.jsonl"),
+    ),
+    (
+        "closed_while_nobody_polls",
+        include_str!("found/closed_while_nobody_polls.jsonl"),
+    ),
+    (
         "for_nobody_while_draining",
         include_str!("found/for_nobody_while_draining.jsonl"),
     ),
     (
         "inbox_order_between_spills",
         include_str!("found/inbox_order_between_spills.jsonl"),
+    ),
+    (
+        "later_for_nobody",
+        include_str!("found/later_for_nobody.jsonl"),
+    ),
+    (
+        "receipt_of_a_redelivery",
+        include_str!("found/receipt_of_a_redelivery.jsonl"),
+    ),
+    (
+        "redelivery_of_who_is_gone",
+        include_str!("found/redelivery_of_who_is_gone.jsonl"),
+    ),
+    (
+        "room_behind_letters_that_are_gone",
+        include_str!("found/room_behind_letters_that_are_gone.jsonl"),
+    ),
+    (
+        "room_while_nobody_polls",
+        include_str!("found/room_while_nobody_polls.jsonl"),
+    ),
+    (
+        "shelf_of_who_is_gone",
+        include_str!("found/shelf_of_who_is_gone.jsonl"),
     ),
     (
         "spill_abandoned_for_the_wrong_pool",

@@ -20,6 +20,9 @@ fn good() -> History {
         id: Id { publisher, number },
         order,
         ended: Ended::Handled,
+        attempt: 1,
+        is_last: true,
+        is_redelivery: false,
     };
     let watched = |place: u32, name: &str, handled, withdrawal| Watched {
         place,
@@ -27,6 +30,7 @@ fn good() -> History {
         kind: 0,
         pool: "default".to_owned(),
         is_ordered: true,
+        is_sequential: false,
         from: 1,
         withdrawal,
         counts: DeliveryCounts {
@@ -174,7 +178,46 @@ fn pd8_a_duplicate_is_seen() {
         history.subscriptions[0].counts.handled += 1;
         history.subscriptions[0].counts.admitted += 1;
     };
-    check_tampered(repeat, &["PD1", "PD2", "PD8"]);
+    check_tampered(repeat, &["PD1", "PD8"]);
+}
+
+/// Puts a failed attempt before the call of the first publisher's first event, and numbers both.
+fn retried(history: &mut History, numbers: [u32; 2], is_last: bool) {
+    let call = call_of(history, 0, 1, 0);
+    let failed = Call {
+        order: call.order - 1,
+        ended: Ended::Failed,
+        attempt: numbers[0],
+        is_last,
+        ..call.clone()
+    };
+    call.attempt = numbers[1];
+    history.calls.push(failed);
+}
+
+#[test]
+fn ro1_attempts_are_one_outcome_and_follow_each_other() {
+    check_tampered(|history| retried(history, [1, 2], false), &[]);
+    check_tampered(|history| retried(history, [1, 3], false), &["PD8"]);
+    check_tampered(|history| retried(history, [2, 3], false), &["PD8"]);
+    // The last one, and yet another.
+    check_tampered(|history| retried(history, [1, 2], true), &["PD8"]);
+}
+
+#[test]
+fn dq2_a_redelivery_follows_what_has_failed_for_good() {
+    let replayed = |is_kept: bool| {
+        move |history: &mut History| {
+            retried(history, [1, 1], true);
+            call_of(history, 0, 1, 0).is_redelivery = true;
+            let counts = &mut history.subscriptions[0].counts;
+            counts.admitted += 1;
+            counts.dead_lettered += u64::from(is_kept);
+            counts.skipped += u64::from(!is_kept);
+        }
+    };
+    check_tampered(replayed(true), &[]);
+    check_tampered(replayed(false), &["PD8"]);
 }
 
 #[test]

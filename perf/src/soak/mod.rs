@@ -48,6 +48,11 @@ pub(crate) struct Summary {
     /// Calls of handlers that failed, by error or by panic.
     failed: u64,
     panicked: u64,
+    /// Failed attempts that another was to follow, letters, those that were redelivered, and openings of breakers.
+    retries: u64,
+    letters: u64,
+    redelivered: u64,
+    opened: u64,
     /// Deliveries that were abandoned by a stop.
     abandoned: u64,
     /// Publishers and subscriptions that came and went.
@@ -77,6 +82,10 @@ impl Summary {
         self.calls += account.calls;
         self.failed += account.failed;
         self.panicked += account.panicked;
+        self.retries += account.retries;
+        self.letters += account.letters;
+        self.redelivered += account.redelivered;
+        self.opened += account.opened;
         self.abandoned += account.abandoned;
         self.publishers += u64::from(account.publishers);
         self.subscriptions += u64::from(account.visitors);
@@ -97,6 +106,10 @@ impl Summary {
         for (what, count) in [
             ("failed calls", self.failed),
             ("panics", self.panicked),
+            ("retries", self.retries),
+            ("letters", self.letters),
+            ("redeliveries that succeed", self.redelivered),
+            ("breakers that open", self.opened),
             ("abandoned deliveries", self.abandoned),
             ("publishers that come and go", self.publishers),
             ("subscriptions that come and go", self.subscriptions),
@@ -110,8 +123,16 @@ impl Summary {
 
     fn counts(&self) -> String {
         format!(
-            "{} lives, {} events, {} calls, {} of them failed, {} by panic",
-            self.lives, self.events, self.calls, self.failed, self.panicked
+            "{} lives, {} events, {} calls, {} of them failed, {} by panic; {} retries, {} letters, {} redelivered, breakers opened {} times",
+            self.lives,
+            self.events,
+            self.calls,
+            self.failed,
+            self.panicked,
+            self.retries,
+            self.letters,
+            self.redelivered,
+            self.opened
         )
     }
 
@@ -238,6 +259,10 @@ mod tests {
         Summary {
             failed: 1,
             panicked: 1,
+            retries: 1,
+            letters: 1,
+            redelivered: 1,
+            opened: 1,
             abandoned: 1,
             publishers: 1,
             subscriptions: 1,
