@@ -1040,9 +1040,10 @@ fn dq4_room_that_comes_while_nobody_polls_is_found_by_the_next_poller() {
 
 #[test]
 fn dq2_a_redelivery_finds_the_subscription_of_its_name_that_is_for_its_event() {
-    #[derive(ringbolt::Event)]
-    #[event(name = "test.other_of_the_name")]
     struct Other;
+    impl ringbolt::Event for Other {
+        const NAME: &'static str = "test.other_of_the_name";
+    }
     let (system, _hand, letters) = by_hand(DeadLetterPolicy::new());
     let failing = system
         .subscription("same")

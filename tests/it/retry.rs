@@ -3,8 +3,8 @@
 use crate::common::{LONG, Log, Numbered, numbered};
 use ringbolt::metrics::WorkerState;
 use ringbolt::{
-    Class, Clock, Ended, Event, EventSystem, Failure, ManualClock, Options, Outcome, Polled,
-    Poller, Pool, PublishError, RetryPolicy, WhenHeldFull,
+    AsKey, Class, Clock, Ended, Event, EventSystem, Failure, Key, ManualClock, Options, Outcome,
+    Polled, Poller, Pool, PublishError, RetryPolicy, WhenHeldFull,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -196,10 +196,14 @@ fn ro3_on_release_the_highest_class_goes_first() {
 
 #[test]
 fn ro3_one_state_for_several_types_keeps_a_key_across_them() {
-    #[derive(Event)]
-    #[event(name = "test.other", key = "key")]
     struct Other {
         key: u64,
+    }
+    impl Event for Other {
+        const NAME: &'static str = "test.other";
+        fn key(&self) -> Key<'_> {
+            self.key.as_key()
+        }
     }
     struct State(Log<&'static str>);
     impl ringbolt::Handler<Numbered> for State {
@@ -637,9 +641,10 @@ fn pd12_a_full_shelf_may_skip_instead() {
 
 #[test]
 fn ro3_events_without_a_key_do_not_wait_for_each_other() {
-    #[derive(Event)]
-    #[event(name = "test.keyless")]
     struct Keyless(u64);
+    impl Event for Keyless {
+        const NAME: &'static str = "test.keyless";
+    }
     let (system, hand) = by_hand();
     let log: Log<u64> = Log::default();
     let seen = log.clone();
