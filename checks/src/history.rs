@@ -227,7 +227,8 @@ fn attempts(seen: &Seen<'_>, complaints: &mut Complaints) {
     let name = &seen.watched.name;
     let mut last: HashMap<Id, &Call> = HashMap::new();
     for (call, _) in &seen.calls {
-        let fits = match last.insert(call.id, call) {
+        let before = last.insert(call.id, call);
+        let fits = match before {
             // What joins a parked key is a letter without a call.
             None => call.attempt == 1 && (!call.is_redelivery || seen.watched.is_sequential),
             Some(before) if before.ended != Ended::Failed => false,
@@ -239,8 +240,9 @@ fn attempts(seen: &Seen<'_>, complaints: &mut Complaints) {
             Some(before) => !call.is_redelivery && call.attempt == before.attempt + 1,
         };
         if !fits {
-            complaints.add("PD8", || {
-                format!("{name}: {call:?} does not follow what was before")
+            complaints.add("PD8", || match before {
+                None => format!("{name}: {call:?} does not begin a delivery"),
+                Some(before) => format!("{name}: {call:?} comes a second time, behind {before:?}"),
             });
         }
     }
