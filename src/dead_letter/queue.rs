@@ -243,7 +243,12 @@ impl Queue {
     /// Who is told of keys that are free again. Once, before the first letter.
     pub(crate) fn set_owner(&self, owner: impl Fn(Unpark) + Send + Sync + 'static) {
         let owner: Owner = Arc::new(owner);
-        assert!(self.owner.set(owner).is_ok(), "a queue has one owner");
+        let mut is_first = false;
+        self.owner.get_or_init(|| {
+            is_first = true;
+            owner
+        });
+        assert!(is_first, "a queue has one owner");
     }
 
     #[cfg(feature = "json")]
