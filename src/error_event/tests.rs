@@ -5,7 +5,7 @@ use super::escalation::{COUNT_MAX, Watch};
 use super::*;
 use crate::event::{Event, EventType, Metadata};
 use crate::outcome::Failure;
-use crate::sync::{Arc, Mutex, OnceLock, thread};
+use crate::sync::{Arc, Mutex, Weak, thread};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -416,22 +416,22 @@ fn an_observer_that_panics_changes_nothing() {
 
 #[test]
 fn an_observer_may_raise_and_ask_itself() {
-    let hub: Arc<OnceLock<ErrorHub>> = Arc::default();
-    let inner = Arc::clone(&hub);
-    let again = move |event: &ErrorEvent| {
-        let hub = inner.get().unwrap();
-        // No lock of the hub's is held here.
-        assert_eq!(hub.counts().total().total(), event.occurrences);
-        if event.occurrences < 3 {
-            hub.raise(Draft::new(Severity::Info, Category::Observer, "and again"));
-        }
-    };
     let rule = Escalation::new("one")
         .count(1)
         .at_least(Severity::Info)
         .cool_down(Duration::ZERO);
-    let made = ErrorHub::new(vec![Arc::new(again)], vec![rule]);
-    let hub = hub.get_or_init(|| made);
+    let hub = Arc::new_cyclic(|hub: &Weak<ErrorHub>| {
+        let hub = Weak::clone(hub);
+        let again = move |event: &ErrorEvent| {
+            let hub = hub.upgrade().unwrap();
+            // No lock of the hub's is held here.
+            assert_eq!(hub.counts().total().total(), event.occurrences);
+            if event.occurrences < 3 {
+                hub.raise(Draft::new(Severity::Info, Category::Observer, "and again"));
+            }
+        };
+        ErrorHub::new(vec![Arc::new(again)], vec![rule])
+    });
     hub.raise(Draft::new(Severity::Info, Category::Observer, "once"));
     let counts = hub.counts();
     assert_eq!((counts.total().critical, counts.observer_panics), (3, 0));
