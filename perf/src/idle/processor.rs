@@ -4,6 +4,8 @@ use crate::statistics::Rounds;
 use crate::systems::said;
 use ringbolt::metrics::WorkerState;
 use ringbolt::{Context, EventSystem};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,21 +22,33 @@ struct Tick {
     number: u64,
 }
 
-/// Nanoseconds that all threads of this process but the calling one have run so far; none where the kernel
-/// does not tell.
-fn processor_ns() -> Option<u64> {
+/// How long each thread of this process has run, in nanoseconds, by its name in `/proc`.
+type Times = HashMap<OsString, u64>;
+
+/// The times of all threads but the calling one; none where the kernel does not tell.
+fn times() -> Option<Times> {
     let own = fs::read_link("/proc/thread-self").ok()?;
-    let mut sum = 0;
+    let mut times = Times::new();
     for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
         if Some(task.file_name().as_os_str()) == own.file_name() {
             continue;
         }
         // A thread may have ended since the folder was read.
         if let Ok(text) = fs::read_to_string(task.path().join("schedstat")) {
-            sum += run_ns(&text)?;
+            times.insert(task.file_name(), run_ns(&text)?);
         }
     }
-    Some(sum)
+    Some(times)
+}
+
+/// What the threads that are there have run since then. Thread by thread: one that has ended took its time with
+/// it, which is not to be taken from the others'.
+fn used_since(before: &Times) -> Option<u64> {
+    let used = times()?.into_iter().map(|(thread, ns)| {
+        let before = before.get(&thread).copied().unwrap_or(0);
+        ns.saturating_sub(before)
+    });
+    Some(used.sum())
 }
 
 /// The first number of a thread's `schedstat`: the time it has run.
@@ -46,17 +60,14 @@ fn run_ns(schedstat: &str) -> Option<u64> {
 /// rounds; none where it cannot be measured.
 fn percent_of_a_core(watch: Duration, rounds: u32) -> Option<(f64, Rounds)> {
     let mut shares = Rounds::default();
-    let (began, used) = (Instant::now(), processor_ns()?);
+    let (began, before) = (Instant::now(), times()?);
     let percent = |used_ns: u64, time: Duration| 100.0 * used_ns as f64 / time.as_nanos() as f64;
     for _ in 0..rounds {
-        let (began, used) = (Instant::now(), processor_ns()?);
+        let (began, before) = (Instant::now(), times()?);
         thread::sleep(watch / rounds);
-        shares.push(percent(
-            processor_ns()?.saturating_sub(used),
-            began.elapsed(),
-        ));
+        shares.push(percent(used_since(&before)?, began.elapsed()));
     }
-    let whole = percent(processor_ns()?.saturating_sub(used), began.elapsed());
+    let whole = percent(used_since(&before)?, began.elapsed());
     Some((whole, shares))
 }
 
