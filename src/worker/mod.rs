@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod bury;
 mod desk;
 mod hold;
 mod idle;
@@ -9,7 +10,9 @@ mod letter;
 mod letters;
 mod phase;
 mod run;
+mod serve;
 mod shared;
+mod tell;
 mod tend;
 
 pub(crate) use answer::Answer;
