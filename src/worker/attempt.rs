@@ -147,7 +147,7 @@ impl Tending {
         let made = call(around, sub, live.payload, context);
         let times = (made.began, made.ended);
         let event = (live.head, live.payload.type_index());
-        let (outcome, went) = self.weigh_up(around, sub, event, made);
+        let (outcome, went) = self.weigh_up(around, sub, event, 1, made);
         if let Ok(ended) = &outcome {
             of.end(live.head, *ended);
         }
@@ -242,6 +242,7 @@ impl Tending {
         around: Around<'_>,
         sub: &mut BenchSub,
         (head, event): (&Head, u32),
+        attempt: u32,
         made: Made,
     ) -> (Result<Ended, Failure>, Went) {
         let of = Of::sub(sub);
@@ -265,7 +266,7 @@ impl Tending {
                 let told = Told {
                     severity: Severity::Warning,
                     category: Category::Timeout,
-                    attempt: 1,
+                    attempt,
                     again_after: None,
                 };
                 self.raise(around, &of.shared, head, event, &late, told);

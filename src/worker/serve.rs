@@ -173,10 +173,15 @@ impl Desk {
         let permit = match permit {
             Ok(permit) => permit,
             Err(on_open) => {
-                if on_open == OnOpen::DeadLetter {
-                    tending.bury(around, &of, waiting, Reason::BreakerPolicy, from);
-                } else {
-                    tending.finish(around, &of, waiting, Ended::Skipped, Some(OPEN));
+                match on_open {
+                    // Nothing has been learnt of a letter: it stays as it is.
+                    OnOpen::DeadLetter if waiting.order.is_some() => {
+                        tending.finish(around, &of, waiting, Ended::DeadLettered, Some(OPEN));
+                    }
+                    OnOpen::DeadLetter => {
+                        tending.bury(around, &of, waiting, Reason::BreakerPolicy, from);
+                    }
+                    _ => tending.finish(around, &of, waiting, Ended::Skipped, Some(OPEN)),
                 }
                 return true;
             }
@@ -214,7 +219,7 @@ impl Desk {
         });
         worker.note_recorded(made.ended);
         let event = (waiting.slot.head(), waiting.slot.type_index());
-        let (outcome, went) = tending.weigh_up(around, sub, event, made);
+        let (outcome, went) = tending.weigh_up(around, sub, event, attempt, made);
         worker.set_phase(super::Phase::Polling);
         match outcome {
             Ok(ended) => {

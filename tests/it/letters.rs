@@ -1078,3 +1078,34 @@ fn dq2_a_redelivery_finds_the_subscription_of_its_name_that_is_for_its_event() {
     assert_eq!(log.take(), [0]);
     assert_eq!(other.counts().admitted, 0);
 }
+
+#[test]
+fn dq2_a_breaker_that_letters_leaves_a_redelivered_letter_as_it_was() {
+    let (system, _hand, letters) = by_hand(DeadLetterPolicy::new());
+    let breaker = Breaker::new("down", BreakerPolicy::new().on_open(OnOpen::DeadLetter)).unwrap();
+    let subscription = system
+        .subscription("failing")
+        .pool("hand")
+        .breaker(&breaker)
+        .handler(|_: &Numbered, _| Outcome::Failed(Failure::new("a bad amount")))
+        .unwrap();
+    let mut poller = system.poller("hand").unwrap();
+    system.publish(numbered(1, 0)).unwrap();
+    poll_all(&mut poller);
+    let before = letters
+        .list(&Filter::new(), Page::default())
+        .letters
+        .remove(0);
+    breaker.force_open();
+    let ticket = letters.redeliver(before.id).unwrap();
+    poll_all(&mut poller);
+    assert_eq!(ticket.report().given_up, 1);
+    let after = letters.inspect(before.id).unwrap();
+    assert_eq!(
+        (after.reason, &after.errors),
+        (Reason::Exhausted, &before.errors)
+    );
+    assert_eq!((after.replays, after.status), (0, LetterStatus::Waiting));
+    let counts = subscription.counts();
+    assert_eq!((counts.admitted, counts.dead_lettered), (2, 2));
+}

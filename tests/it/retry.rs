@@ -888,3 +888,37 @@ fn pd6_a_scheduled_event_that_nobody_wants_may_panic_in_its_drop() {
     poll_all(&mut poller);
     assert_eq!(log.take(), [7]);
 }
+
+#[test]
+fn ro5_a_late_call_is_told_with_its_attempt() {
+    let (clock, hand) = Clock::manual();
+    let log: Log<(ringbolt::Category, Option<u32>)> = Log::default();
+    let seen = log.clone();
+    let system = EventSystem::builder()
+        .pool(Pool::new("hand").polled())
+        .clock(clock)
+        .on_error(move |error| seen.add((error.category, error.attempt)))
+        .build()
+        .unwrap();
+    let inner = hand.clone();
+    system
+        .subscription("late")
+        .pool("hand")
+        .retry(doubling(3))
+        .time_limit(MS)
+        .handler(move |_: &Numbered, context| {
+            if context.attempt() == 1 {
+                return Outcome::Failed(Failure::new("not yet"));
+            }
+            inner.advance(2 * MS);
+            Outcome::Handled
+        })
+        .unwrap();
+    let mut poller = system.poller("hand").unwrap();
+    system.publish(numbered(1, 0)).unwrap();
+    poll_all(&mut poller);
+    hand.advance(10 * MS);
+    poll_all(&mut poller);
+    use ringbolt::Category::{Handler, Timeout};
+    assert_eq!(log.take(), [(Handler, Some(1)), (Timeout, Some(2))]);
+}
