@@ -14,6 +14,7 @@ mod outcome;
 mod publish;
 mod retry;
 mod route;
+pub mod store;
 mod sync;
 mod system;
 mod worker;
@@ -33,7 +34,7 @@ pub use error::Error;
 pub use error_event::{
     Category, ErrorCount, ErrorCounts, ErrorEvent, Escalated, Escalation, Severity, SeverityCounts,
 };
-pub use event::{AsKey, Class, Codec, Event, EventId, Key, Metadata};
+pub use event::{AsKey, Class, Codec, Encoding, Event, EventId, Key, Metadata};
 pub use handler::{Context, Handler, WorkerId};
 pub use outcome::{Advice, Ended, Failure, FailureKind, IntoOutcome, Outcome};
 pub use publish::{
@@ -62,5 +63,6 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::event::TypeCell;
+    pub use bytemuck::{AnyBitPattern, NoUninit};
     pub use serde::{Serialize, de::DeserializeOwned};
 }

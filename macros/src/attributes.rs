@@ -22,7 +22,7 @@ pub(crate) struct Attributes {
 }
 
 /// The codecs that can be named.
-const CODECS: &[&str] = &["json"];
+const CODECS: &[&str] = &["json", "pod", "postcard"];
 
 /// The faults found so far.
 #[derive(Default)]

@@ -235,8 +235,14 @@ fn bounded(generics: &Generics, key: Option<&KeyPath>, codec: Option<&LitStr>) -
             .push(parse_quote_spanned! {*at=> #ty: ::ringbolt::AsKey });
     }
     if let Some(codec) = codec {
-        bounds.predicates.push(parse_quote_spanned! {codec.span()=>
-            Self: ::ringbolt::__private::Serialize + ::ringbolt::__private::DeserializeOwned
+        bounds.predicates.push(if codec.value() == "pod" {
+            parse_quote_spanned! {codec.span()=>
+                Self: ::ringbolt::__private::NoUninit + ::ringbolt::__private::AnyBitPattern
+            }
+        } else {
+            parse_quote_spanned! {codec.span()=>
+                Self: ::ringbolt::__private::Serialize + ::ringbolt::__private::DeserializeOwned
+            }
         });
     }
     bounded

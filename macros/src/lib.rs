@@ -37,7 +37,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `name = "order.placed"` | the type's name: segments of `a`-`z`, `0`-`9`, `_` and `-`, with dots between | the name of the type, cut at its capitals: `OrderPlaced` is `order.placed` |
 /// | `version = 2` | the version of the type's shape, 1 to 65535 | 1 |
 /// | `key = "order_id"` | the field whose value is the event's key (it implements `AsKey`) | no key, so no order is asked for |
-/// | `codec = "json"` | how values become text and come back, for dead letters in a file: by the type's `Serialize` and `Deserialize` (ringbolt's feature `json`) | events exist in memory only |
+/// | `codec = "json"` | how values become bytes and come back, for the store and for dead letters in a file: `json` or `postcard` by the type's `Serialize` and `Deserialize` (ringbolt's features of these names), `pod` as the value lies in memory, for types that are `bytemuck::Pod`, for the store | events exist in memory only |
 ///
 /// The key is a field's name, the number of a tuple's field (`key = "0"`), or a path to something deeper
 /// (`key = "header.order_id"`). An enum has no fields that are there in every variant: it has no key, or implements

@@ -2,9 +2,9 @@
 //!
 //! **event** → publish → route → lane → worker → handler → outcome
 //!
-//! Nothing is encoded to be dispatched. A type names a codec for the places where its events become text: dead
-//! letters that are written to a file, and read from one. What erased code needs of it hangs on the type's
-//! descriptor. A codec is the user's code: its panic is an error like any other.
+//! Nothing is encoded to be dispatched. A type names a codec for the places where its events become bytes or text: the
+//! store, and dead letters that are written to a file and read from one (a codec of bytes serves the store alone). What
+//! erased code needs of it hangs on the type's descriptor. A codec is the user's code: its panic is an error like any other.
 
 use super::payload::{Head, Kept, Slot, contain};
 use super::{Class, Event, EventType};
@@ -30,9 +30,71 @@ use std::mem::MaybeUninit;
 /// }
 /// ```
 pub struct Codec<E> {
-    name: &'static str,
-    encode: fn(&E) -> Result<String, String>,
-    decode: fn(&str) -> Result<E, String>,
+    form: Form<E>,
+}
+
+/// What an encoded value is; the numbers are those of the store's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Encoding {
+    /// Bytes of a form that only the type's codec knows.
+    Bytes = 0,
+    /// The value as it lies in memory.
+    Pod = 1,
+    /// Postcard.
+    Postcard = 2,
+    /// A JSON value.
+    Json = 3,
+    /// Text of a form that only the type's codec knows.
+    Text = 4,
+}
+
+impl Encoding {
+    pub(crate) fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Pod,
+            2 => Self::Postcard,
+            3 => Self::Json,
+            4 => Self::Text,
+            _ => Self::Bytes,
+        }
+    }
+
+    /// The name in reports: `bytes`, `pod`, `postcard`, `json`, `text`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Pod => "pod",
+            Self::Postcard => "postcard",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+
+    /// Whether an encoded value is text in UTF-8.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Text)
+    }
+}
+
+enum Form<E> {
+    Text {
+        encoding: Encoding,
+        encode: fn(&E) -> Result<String, String>,
+        decode: fn(&str) -> Result<E, String>,
+    },
+    Bytes {
+        encoding: Encoding,
+        encode: fn(&E, &mut Vec<u8>) -> Result<(), String>,
+        decode: fn(&[u8]) -> Result<E, String>,
+    },
+    Pod {
+        bytes: fn(&E) -> &[u8],
+        view: fn(&[u8]) -> Option<&E>,
+        decode: fn(&[u8]) -> Result<E, String>,
+    },
 }
 
 impl<E> Codec<E> {
@@ -44,9 +106,140 @@ impl<E> Codec<E> {
         decode: fn(&str) -> Result<E, String>,
     ) -> Self {
         Self {
-            name: "text",
-            encode,
-            decode,
+            form: Form::Text {
+                encoding: Encoding::Text,
+                encode,
+                decode,
+            },
+        }
+    }
+
+    /// A codec of two functions: to bytes of any form, appended to the buffer, and from them.
+    #[must_use]
+    pub const fn bytes(
+        encode: fn(&E, &mut Vec<u8>) -> Result<(), String>,
+        decode: fn(&[u8]) -> Result<E, String>,
+    ) -> Self {
+        Self {
+            form: Form::Bytes {
+                encoding: Encoding::Bytes,
+                encode,
+                decode,
+            },
+        }
+    }
+
+    /// What it makes of a value.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        match self.form {
+            Form::Text { encoding, .. } | Form::Bytes { encoding, .. } => encoding,
+            Form::Pod { .. } => Encoding::Pod,
+        }
+    }
+
+    /// The value as bytes: its own, or those written to the empty `buffer`. A panic of the codec is an error.
+    #[inline(always)]
+    pub(crate) fn encode<'a>(
+        &self,
+        event: &'a E,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], String> {
+        if let Form::Pod { bytes, .. } = self.form {
+            return Ok(bytes(event));
+        }
+        self.encode_into(event, buffer)?;
+        Ok(buffer)
+    }
+
+    /// The value as bytes at the end of `buffer`; what a failing codec has left there stays.
+    pub(crate) fn encode_into(&self, event: &E, buffer: &mut Vec<u8>) -> Result<(), String> {
+        match self.form {
+            Form::Pod { bytes, .. } => {
+                buffer.extend_from_slice(bytes(event));
+                Ok(())
+            }
+            Form::Bytes { encode, .. } => guarded("encoding", || encode(event, buffer)),
+            Form::Text { encode, .. } => {
+                let text = guarded("encoding", || encode(event))?;
+                buffer.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    /// The value that these bytes are. A panic of the codec is an error.
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<E, String> {
+        match self.form {
+            Form::Text { decode, .. } => guarded("decoding", || {
+                decode(std::str::from_utf8(bytes).map_err(|error| error.to_string())?)
+            }),
+            Form::Bytes { decode, .. } => guarded("decoding", || decode(bytes)),
+            Form::Pod { decode, .. } => decode(bytes),
+        }
+    }
+
+    /// The value where it lies, if these bytes are one.
+    #[inline(always)]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Option<&'a E> {
+        match self.form {
+            Form::Pod { view, .. } => view(bytes),
+            _ => None,
+        }
+    }
+
+    fn to_text(self) -> Option<TextForm<E>> {
+        match self.form {
+            Form::Text { encode, decode, .. } => Some((encode, decode)),
+            _ => None,
+        }
+    }
+}
+
+type TextForm<E> = (
+    fn(&E) -> Result<String, String>,
+    fn(&str) -> Result<E, String>,
+);
+
+impl<E: bytemuck::NoUninit + bytemuck::AnyBitPattern> Codec<E> {
+    /// Plain old data: the value's own bytes, in this machine's order. Nothing is encoded, and the store's readers look
+    /// at values where they lie.
+    #[must_use]
+    pub const fn pod() -> Self {
+        Self {
+            form: Form::Pod {
+                bytes: |event| bytemuck::bytes_of(event),
+                view: |bytes| bytemuck::try_from_bytes(bytes).ok(),
+                decode: |bytes| {
+                    bytemuck::try_pod_read_unaligned(bytes).map_err(|_| {
+                        format!("{} bytes, and a value has {}", bytes.len(), size_of::<E>())
+                    })
+                },
+            },
+        }
+    }
+}
+
+#[cfg(feature = "postcard")]
+impl<E: serde::Serialize + serde::de::DeserializeOwned> Codec<E> {
+    /// Postcard, a compact form of bytes, as the type's `Serialize` and `Deserialize` have it.
+    #[must_use]
+    pub const fn postcard() -> Self {
+        Self {
+            form: Form::Bytes {
+                encoding: Encoding::Postcard,
+                encode: |event, buffer| {
+                    let taken = std::mem::take(buffer);
+                    *buffer =
+                        postcard::to_extend(event, taken).map_err(|error| error.to_string())?;
+                    Ok(())
+                },
+                decode: |bytes| match postcard::take_from_bytes(bytes) {
+                    Ok((event, [])) => Ok(event),
+                    Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+                    Err(error) => Err(error.to_string()),
+                },
+            },
         }
     }
 }
@@ -57,9 +250,11 @@ impl<E: serde::Serialize + serde::de::DeserializeOwned> Codec<E> {
     #[must_use]
     pub const fn json() -> Self {
         Self {
-            name: JSON,
-            encode: |event| serde_json::to_string(event).map_err(|error| error.to_string()),
-            decode: |text| serde_json::from_str(text).map_err(|error| error.to_string()),
+            form: Form::Text {
+                encoding: Encoding::Json,
+                encode: |event| serde_json::to_string(event).map_err(|error| error.to_string()),
+                decode: |text| serde_json::from_str(text).map_err(|error| error.to_string()),
+            },
         }
     }
 }
@@ -67,6 +262,14 @@ impl<E: serde::Serialize + serde::de::DeserializeOwned> Codec<E> {
 /// The name of the codec whose text is a JSON value.
 #[cfg(feature = "json")]
 pub(crate) const JSON: &str = "json";
+
+impl<E> Clone for Form<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Form<E> {}
 
 impl<E> Clone for Codec<E> {
     fn clone(&self) -> Self {
@@ -78,7 +281,7 @@ impl<E> Copy for Codec<E> {}
 
 impl<E> fmt::Debug for Codec<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Codec({})", self.name)
+        write!(f, "Codec({})", self.encoding().name())
     }
 }
 
@@ -93,6 +296,7 @@ pub(crate) struct TextFns {
     codec: fn() -> Option<&'static str>,
     encode: fn(&Kept) -> Option<Result<String, String>>,
     decode: fn(&str, Class, Head) -> Option<Result<Slot, String>>,
+    decode_bytes: fn(&[u8], Class, bool, Head) -> Option<Result<Slot, String>>,
 }
 
 impl TextFns {
@@ -103,21 +307,32 @@ impl TextFns {
                 let key = contain(|| event.key().to_text());
                 key.unwrap_or_else(|panic| Some(format!("(its key panicked: {panic})")))
             },
-            codec: || codec::<E>().map(|codec| codec.name),
-            encode: |kept| {
+            codec: || {
                 let codec = codec::<E>()?;
+                codec.to_text().map(|_| codec.encoding().name())
+            },
+            encode: |kept| {
+                let (encode, _) = codec::<E>()?.to_text()?;
                 let Some(event) = kept.get(EventType::<E>::of()) else {
                     return Some(Err(
                         "the value is gone: a handler took it and did not give it back".to_owned(),
                     ));
                 };
-                Some(guarded("encoding", || (codec.encode)(event)))
+                Some(guarded("encoding", || encode(event)))
             },
             decode: |text, class, head| {
-                let codec = codec::<E>()?;
+                let (_, decode) = codec::<E>()?.to_text()?;
                 Some(guarded("decoding", || {
-                    let event = (codec.decode)(text)?;
+                    let event = decode(text)?;
                     Ok(at_rest(event, class, head))
+                }))
+            },
+            decode_bytes: |bytes, class, is_keyed, head| {
+                let event = codec::<E>()?.decode(bytes);
+                Some(event.map(|event| {
+                    Slot::by_value(move |slot: &mut MaybeUninit<Slot>| {
+                        Slot::write(slot, EventType::of(), class, is_keyed, head, event)
+                    })
                 }))
             },
         }
@@ -138,6 +353,17 @@ impl TextFns {
         (self.encode)(kept)
     }
 
+    /// An event from what its codec wrote to the store, with this envelope; `None` if the type has no codec.
+    pub(crate) fn decode_bytes(
+        &self,
+        bytes: &[u8],
+        class: Class,
+        is_keyed: bool,
+        head: Head,
+    ) -> Option<Result<Slot, String>> {
+        (self.decode_bytes)(bytes, class, is_keyed, head)
+    }
+
     /// An event from its text, with this envelope but for the key, which is asked of the value; `None` if the
     /// type has no codec.
     #[cfg_attr(
@@ -155,7 +381,7 @@ impl TextFns {
 }
 
 /// The type's codec; one whose making panics is none.
-fn codec<E: Event>() -> Option<Codec<E>> {
+pub(crate) fn codec<E: Event>() -> Option<Codec<E>> {
     contain(E::codec).unwrap_or(None)
 }
 

@@ -16,11 +16,11 @@ mod payload;
 mod tracker;
 
 pub use class::Class;
-pub use codec::Codec;
 #[cfg(feature = "json")]
 pub(crate) use codec::JSON;
+pub(crate) use codec::codec;
+pub use codec::{Codec, Encoding};
 pub use descriptor::TypeCell;
-#[cfg(any(feature = "json", test))]
 pub(crate) use descriptor::descriptor_named;
 pub(crate) use descriptor::{Descriptor, EventType, descriptor_at};
 pub(crate) use extras::Extras;

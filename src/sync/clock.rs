@@ -134,14 +134,19 @@ impl Clock {
     /// clock was made, good for ids and reports and for no decision about order.
     #[must_use]
     pub fn wall_ms(&self, raw: u64) -> u64 {
-        let ns = if raw >= self.base_raw {
+        self.wall_ns(raw) / 1_000_000
+    }
+
+    /// As [`wall_ms`](Self::wall_ms), in nanoseconds.
+    #[inline]
+    pub(crate) fn wall_ns(&self, raw: u64) -> u64 {
+        if raw >= self.base_raw {
             self.base_wall_ns
                 .saturating_add(self.ticks_to_ns(raw - self.base_raw))
         } else {
             self.base_wall_ns
                 .saturating_sub(self.ticks_to_ns(self.base_raw - raw))
-        };
-        ns / 1_000_000
+        }
     }
 }
 

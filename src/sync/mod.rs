@@ -17,6 +17,7 @@
     reason = "this module is where the wrapped primitives live"
 )]
 
+mod arena;
 mod barrier;
 mod cell;
 pub(crate) mod clock;
@@ -28,6 +29,7 @@ mod prefetch;
 pub(crate) mod realtime;
 pub(crate) mod thread;
 
+pub(crate) use arena::{Arena, Words};
 pub(crate) use barrier::Barrier;
 pub(crate) use cell::UnsafeCell;
 pub(crate) use handover::Handover;

@@ -1,0 +1,596 @@
+//! Appending: everything is encoded before, checked and copied under the lock, and visible at once.
+//!
+//! publish → **store** → worker → handler → outcome
+
+use super::error::{AppendError, Conflict};
+use super::expected::{ExpectedVersion, StreamState, Verdict, decide};
+use super::location::Location;
+use super::log::{Log, Tail};
+use super::record::{Extra, HEADER_BYTES, Header, NAME_BYTES_MAX, flag, size_of_record};
+use super::streams::{Run, Stream};
+use crate::event::{Class, EventId};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use smallvec::SmallVec;
+
+/// How many of a stream's latest events are compared with an append that gives ids and expects no version.
+const RECENT_MAX: u64 = 256;
+
+/// A stream that an append is about.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) name: &'a str,
+    hash: u64,
+    pub(crate) expected: ExpectedVersion,
+    number: Option<u32>,
+    /// Events for it in this append.
+    pub(crate) events: u64,
+    /// Afterwards, or at a conflict: what it is.
+    pub(crate) state: StreamState,
+    verdict: Verdict,
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn new(
+        log: &Log,
+        name: &'a str,
+        expected: ExpectedVersion,
+    ) -> Result<Self, AppendError> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(AppendError::Invalid(format!(
+                "a stream's name of {} bytes is outside 1 to {NAME_BYTES_MAX}",
+                name.len()
+            )));
+        }
+        let hash = log.streams.hash(name);
+        Ok(Self {
+            name,
+            hash,
+            expected,
+            number: log.streams.find(hash, name),
+            events: 0,
+            state: StreamState::Missing,
+            verdict: Verdict::Append,
+        })
+    }
+
+    fn stream<'l>(&self, log: &'l Log) -> Option<&'l Stream> {
+        self.number.and_then(|number| log.streams.get(number))
+    }
+}
+
+/// An event, encoded, with its envelope.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry<'a> {
+    /// Which of the targets it is for.
+    pub(crate) target: usize,
+    pub(crate) kind: u32,
+    pub(crate) codec: u8,
+    pub(crate) class: Class,
+    pub(crate) key: Option<u64>,
+    /// Given from outside; else one is made.
+    pub(crate) id: Option<EventId>,
+    pub(crate) correlation: u128,
+    /// Given from outside, when an event comes from elsewhere.
+    pub(crate) stamp: Option<u64>,
+    pub(crate) extra: Extra<'a>,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What was appended, or was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) is_duplicate: bool,
+}
+
+impl Log {
+    /// Appends all of the entries, or none and says why. The targets say afterwards what their streams are.
+    pub(crate) fn append<'a>(
+        &'a self,
+        targets: &mut [Target<'a>],
+        entries: &mut [Entry<'a>],
+    ) -> Result<Committed, AppendError> {
+        let room = self.record_bytes_max();
+        for entry in entries.iter() {
+            let names = targets[entry.target].name.len() + 2 * NAME_BYTES_MAX;
+            let bytes = size_of_record(entry.payload.len(), entry.extra.bytes());
+            if bytes.is_none_or(|bytes| bytes > room)
+                || bytes
+                    .is_some_and(|bytes| bytes + names > room && self.needs(targets, entry) > room)
+            {
+                return Err(AppendError::TooLarge {
+                    bytes: bytes.unwrap_or(usize::MAX),
+                    bytes_max: room,
+                });
+            }
+        }
+        if self.bell.is_listened_to() {
+            for entry in entries.iter() {
+                self.bell.each(|listener| listener.admit(entry.key))?;
+            }
+        }
+        let clock = &self.settings.clock;
+        let raw = clock.raw();
+        let stamp = clock.wall_ns(raw);
+        let committed = {
+            let tail = &mut *self.lock();
+            self.check(targets)?;
+            match self.duplicates(targets, entries) {
+                Ok(None) => {}
+                Ok(Some(committed)) => {
+                    self.bump(&self.counts.duplicates, 1);
+                    return Ok(committed);
+                }
+                Err(error) => {
+                    self.bump(&self.counts.conflicts, 1);
+                    return Err(error);
+                }
+            }
+            if entries.is_empty() {
+                let next = tail.position;
+                return Ok(Committed {
+                    first: next,
+                    last: next,
+                    is_duplicate: false,
+                });
+            }
+            self.write(tail, targets, entries, raw, stamp)?
+        };
+        self.bell.ring();
+        if self.bell.is_listened_to() {
+            self.tell(entries);
+        }
+        Ok(committed)
+    }
+
+    #[cold]
+    fn tell(&self, entries: &[Entry<'_>]) {
+        for entry in entries {
+            let _ = self.bell.each(|listener| {
+                listener.appended(entry.key);
+                Ok(())
+            });
+        }
+    }
+
+    /// Counters have one writer at a time, the lock's holder.
+    fn bump(&self, counter: &AtomicU64, by: u64) {
+        counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+    }
+
+    /// What the record may need with all names that it may have to give.
+    #[cold]
+    fn needs(&self, targets: &[Target<'_>], entry: &Entry<'_>) -> usize {
+        let kind = self.kinds.get(entry.kind);
+        let names = Extra {
+            stream_name: Some(targets[entry.target].name),
+            kind_name: kind.map(|kind| (kind.name(), kind.version())),
+            ..entry.extra
+        };
+        size_of_record(entry.payload.len(), names.bytes()).unwrap_or(usize::MAX)
+    }
+
+    /// The verdicts; every expectation that does not hold is told.
+    #[inline]
+    fn check(&self, targets: &mut [Target<'_>]) -> Result<(), AppendError> {
+        let mut conflicts = Vec::new();
+        for target in targets.iter_mut() {
+            if target.number.is_none() {
+                // It may have come into being since.
+                target.number = self.streams.find(target.hash, target.name);
+            }
+            target.state = target
+                .stream(self)
+                .map_or(StreamState::Missing, |stream| self.state(stream));
+            target.verdict = decide(target.expected, target.state, target.events == 0);
+            if target.verdict == Verdict::Conflict {
+                conflicts.push(conflict(target));
+            }
+        }
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        self.bump(&self.counts.conflicts, 1);
+        Err(AppendError::Conflict(conflicts))
+    }
+
+    /// What a stream is, to the lock's holder.
+    fn state(&self, stream: &Stream) -> StreamState {
+        match stream.count().checked_sub(1) {
+            None => StreamState::Missing,
+            Some(version) if stream.is_deleted(self.watermark()) => StreamState::Deleted(version),
+            Some(version) => StreamState::At(version),
+        }
+    }
+
+    /// Whether these events are in their streams already, where the expectation wants that looked at (EV4).
+    #[inline]
+    fn duplicates(
+        &self,
+        targets: &[Target<'_>],
+        entries: &[Entry<'_>],
+    ) -> Result<Option<Committed>, AppendError> {
+        let looks = |target: &Target<'_>| match target.verdict {
+            Verdict::CompareFrom(_) => true,
+            Verdict::AppendUnlessRecent => entries.iter().any(|entry| entry.id.is_some()),
+            Verdict::Append | Verdict::Conflict => false,
+        };
+        if entries.is_empty() || !targets.iter().any(looks) {
+            return Ok(None);
+        }
+        self.compare(targets, entries)
+    }
+
+    #[cold]
+    fn compare(
+        &self,
+        targets: &[Target<'_>],
+        entries: &[Entry<'_>],
+    ) -> Result<Option<Committed>, AppendError> {
+        let (mut found, mut missing) = (0, 0);
+        let (mut first, mut last) = (u64::MAX, 0);
+        let mut conflicts = Vec::new();
+        for (number, target) in targets.iter().enumerate() {
+            let own = || entries.iter().filter(move |entry| entry.target == number);
+            let Some(stream) = target.stream(self) else {
+                missing += own().count();
+                continue;
+            };
+            let mut own_found = 0;
+            let versions: SmallVec<[Option<u64>; 4]> = match target.verdict {
+                Verdict::CompareFrom(from) => (from..)
+                    .zip(own())
+                    .map(|(version, _)| Some(version))
+                    .collect(),
+                Verdict::AppendUnlessRecent => own()
+                    .map(|entry| entry.id.and_then(|id| self.recent(stream, id)))
+                    .collect(),
+                Verdict::Append | Verdict::Conflict => own().map(|_| None).collect(),
+            };
+            for (entry, version) in own().zip(versions) {
+                match version.map_or(Ok(None), |version| {
+                    self.same(target, stream, version, entry)
+                })? {
+                    Some(position) => {
+                        own_found += 1;
+                        first = first.min(position);
+                        last = last.max(position);
+                    }
+                    None => missing += 1,
+                }
+            }
+            found += own_found;
+            let is_partial = own_found > 0 && own_found < own().count();
+            if is_partial || (matches!(target.verdict, Verdict::CompareFrom(_)) && own_found == 0) {
+                conflicts.push(conflict(target));
+            }
+        }
+        if found > 0 && missing > 0 && conflicts.is_empty() {
+            // Some streams have all of theirs and others none.
+            conflicts.extend(
+                targets
+                    .iter()
+                    .filter(|target| target.events > 0)
+                    .map(conflict),
+            );
+        }
+        if !conflicts.is_empty() {
+            return Err(AppendError::Conflict(conflicts));
+        }
+        Ok((found > 0).then_some(Committed {
+            first,
+            last,
+            is_duplicate: true,
+        }))
+    }
+
+    /// The version of the stream's latest event with this id, among the most recent ones.
+    fn recent(&self, stream: &Stream, id: EventId) -> Option<u64> {
+        let count = stream.count();
+        let mut hint = Run::default();
+        (count.saturating_sub(RECENT_MAX)..count)
+            .rev()
+            .find(|&version| {
+                let location = self.streams.location(stream, version, &mut hint);
+                self.kept_header(location)
+                    .is_some_and(|header| header.id == id.as_u128())
+            })
+    }
+
+    /// The header of a record, to the lock's holder; `None` if it is not kept.
+    fn kept_header(&self, location: Location) -> Option<&Header> {
+        if location.segment() < self.kept() {
+            return None;
+        }
+        let segment = self.segments.get(location.segment() as usize)?;
+        Some(segment.header(location.offset()))
+    }
+
+    /// The position of the event at this version if it is the one that is to be appended.
+    fn same(
+        &self,
+        target: &Target<'_>,
+        stream: &Stream,
+        version: u64,
+        entry: &Entry<'_>,
+    ) -> Result<Option<u64>, AppendError> {
+        let Some(id) = entry.id else {
+            return Ok(None);
+        };
+        if version >= stream.count() {
+            return Ok(None);
+        }
+        let location = self.streams.location(stream, version, &mut Run::default());
+        let Some(header) = self.kept_header(location) else {
+            return Ok(None);
+        };
+        if header.id != id.as_u128() {
+            return Ok(None);
+        }
+        let payload = self
+            .segments
+            .get(location.segment() as usize)
+            .map(|segment| {
+                segment.read(
+                    location.offset() + HEADER_BYTES,
+                    header.payload_bytes as usize,
+                )
+            });
+        if header.kind != entry.kind || payload != Some(entry.payload) {
+            return Err(AppendError::IdReused {
+                stream: target.name.to_owned(),
+                id,
+                version,
+            });
+        }
+        Ok(Some(header.position))
+    }
+
+    /// Writes all entries behind the last record and commits them together. What could fail comes first.
+    #[inline]
+    fn write<'a>(
+        &'a self,
+        tail: &mut Tail,
+        targets: &mut [Target<'a>],
+        entries: &mut [Entry<'a>],
+        raw: u64,
+        stamp: u64,
+    ) -> Result<Committed, AppendError> {
+        // A stream's first record gives its name, and a type's first the type's.
+        for number in 0..entries.len() {
+            let (before, rest) = entries.split_at_mut(number);
+            let Some(entry) = rest.first_mut() else { break };
+            let target = &targets[entry.target];
+            if target.number.is_none() && before.iter().all(|other| other.target != entry.target) {
+                entry.extra.stream_name = Some(target.name);
+            }
+            if let Some(kind) = self.kinds.get(entry.kind)
+                && !kind.is_told()
+                && before.iter().all(|other| other.kind != entry.kind)
+            {
+                entry.extra.kind_name = Some((kind.name(), kind.version()));
+            }
+        }
+        let size = |entry: &Entry<'_>| {
+            size_of_record(entry.payload.len(), entry.extra.bytes()).unwrap_or(usize::MAX)
+        };
+        let mut arenas = match entries {
+            [entry] if tail.has_room(size(entry)) => Vec::new(),
+            _ => self.reserve(tail, entries.iter().map(size))?,
+        }
+        .into_iter();
+        let new = targets
+            .iter()
+            .filter(|target| target.number.is_none() && target.events > 0)
+            .count();
+        if u64::from(self.streams.len()) + new as u64 >= u64::from(u32::MAX) {
+            return Err(AppendError::Invalid(
+                "the store has as many streams as it can number".to_owned(),
+            ));
+        }
+        // From here on nothing fails.
+        let mut has_rolled = false;
+        let first = tail.position;
+        let mut location = Location::default();
+        let mut left = entries.len() as u32;
+        let (mut payload_bytes, mut record_bytes) = (0, 0);
+        for entry in entries.iter() {
+            left -= 1;
+            let size = size(entry);
+            if !tail.has_room(size)
+                && let Some(arena) = arenas.next()
+            {
+                self.roll(tail, arena);
+                has_rolled = true;
+            }
+            let target = &mut targets[entry.target];
+            let number = match target.number {
+                Some(number) => number,
+                None => {
+                    let number = self
+                        .streams
+                        .insert(target.hash, target.name)
+                        .unwrap_or(u32::MAX);
+                    *target.number.insert(number)
+                }
+            };
+            let Some(stream) = self.streams.get(number) else {
+                unreachable!("the stream was found or made");
+            };
+            let version = stream.count();
+            let id = entry.id.unwrap_or_else(|| {
+                EventId::derive(&self.settings.clock, raw, tail.sequence.next())
+            });
+            let header = Header {
+                size: size as u32,
+                checksum: 0,
+                position: tail.position,
+                version,
+                stream: number,
+                kind: entry.kind,
+                id: id.as_u128(),
+                correlation: entry.correlation,
+                stamp: entry.stamp.unwrap_or(stamp),
+                key: entry.key.unwrap_or(0),
+                payload_bytes: entry.payload.len() as u32,
+                extra_bytes: entry.extra.bytes() as u32,
+                batch: left,
+                class: entry.class as u8,
+                codec: entry.codec,
+                flags: entry.extra.flags() | if entry.key.is_none() { flag::NO_KEY } else { 0 },
+            };
+            location = self.put(tail, &header, entry.payload, &entry.extra);
+            self.streams.push(stream, location);
+            target.state = StreamState::At(version);
+            if entry.extra.kind_name.is_some()
+                && let Some(kind) = self.kinds.get(entry.kind)
+            {
+                kind.tell();
+            }
+            payload_bytes += entry.payload.len() as u64;
+            record_bytes += size as u64;
+        }
+        tail.stamp = stamp;
+        self.bump(&self.counts.appends, 1);
+        self.bump(&self.counts.payload_bytes, payload_bytes);
+        self.bump(&self.counts.record_bytes, record_bytes);
+        self.commit(location);
+        if has_rolled {
+            self.retain(tail);
+        }
+        Ok(Committed {
+            first,
+            last: tail.position - 1,
+            is_duplicate: false,
+        })
+    }
+
+    /// Copies one record to the end of the open segment.
+    #[inline(always)]
+    fn put(&self, tail: &mut Tail, header: &Header, payload: &[u8], extra: &Extra<'_>) -> Location {
+        const ZEROS: [u8; 16] = [0; 16];
+        let Some(segment) = self.segments.get(tail.segment as usize) else {
+            unreachable!("the open segment is there");
+        };
+        let at = tail.offset;
+        segment.write(at, bytemuck::bytes_of(header));
+        segment.write(at + HEADER_BYTES, payload);
+        let mut end = at + HEADER_BYTES + payload.len();
+        if header.extra_bytes > 0 {
+            extra.write(|part| {
+                segment.write(end, part);
+                end += part.len();
+            });
+        }
+        let padding = at + header.size() - end;
+        if padding > 0 {
+            segment.write(end, &ZEROS[..padding]);
+        }
+        segment.enter(tail.count, at);
+        tail.offset = at + header.size();
+        tail.count += 1;
+        tail.position += 1;
+        Location::new(tail.segment, at)
+    }
+
+    /// Appends a mark to a stream that is there: a tombstone, or that events before `version` are forgotten.
+    fn mark(
+        &self,
+        name: &str,
+        expected: ExpectedVersion,
+        truncate: Option<u64>,
+    ) -> Result<u64, AppendError> {
+        let mut target = Target::new(self, name, expected)?;
+        let clock = &self.settings.clock;
+        let raw = clock.raw();
+        let position = {
+            let tail = &mut *self.lock();
+            // As an append of an event would be checked, though a tombstone twice is no harm.
+            target.events = 1;
+            let mut targets = [target];
+            self.check(&mut targets)?;
+            let [target] = targets;
+            let is_stale = matches!(target.verdict, Verdict::CompareFrom(_));
+            let (Some(number), Some(stream), false) =
+                (target.number, target.stream(self), is_stale)
+            else {
+                self.bump(&self.counts.conflicts, 1);
+                return Err(AppendError::Conflict(vec![conflict(&target)]));
+            };
+            let last = target.state.version().unwrap_or(0);
+            if truncate.is_some_and(|version| version > last + 1) {
+                return Err(AppendError::Invalid(format!(
+                    "stream {name:?} cannot be truncated before version {}: it is at version {last}",
+                    truncate.unwrap_or(0)
+                )));
+            }
+            let mut arenas = self.reserve(tail, std::iter::once(HEADER_BYTES))?;
+            let has_rolled = !arenas.is_empty();
+            if let Some(arena) = arenas.pop() {
+                self.roll(tail, arena);
+            }
+            let header = Header {
+                size: HEADER_BYTES as u32,
+                checksum: 0,
+                position: tail.position,
+                version: truncate.unwrap_or(last),
+                stream: number,
+                kind: u32::MAX,
+                id: EventId::derive(clock, raw, tail.sequence.next()).as_u128(),
+                correlation: 0,
+                stamp: clock.wall_ns(raw),
+                key: 0,
+                payload_bytes: 0,
+                extra_bytes: 0,
+                batch: 0,
+                class: Class::Normal as u8,
+                codec: 0,
+                flags: flag::NO_KEY
+                    | if truncate.is_some() {
+                        flag::TRUNCATION
+                    } else {
+                        flag::TOMBSTONE
+                    },
+            };
+            let location = self.put(tail, &header, &[], &Extra::default());
+            match truncate {
+                Some(version) => stream.truncate(version.max(stream.first())),
+                None => stream.delete(location),
+            }
+            tail.stamp = header.stamp;
+            self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
+            self.commit(location);
+            if has_rolled {
+                self.retain(tail);
+            }
+            header.position
+        };
+        self.bell.ring();
+        if self.bell.is_listened_to() {
+            let _ = self.bell.each(|listener| {
+                listener.appended(None);
+                Ok(())
+            });
+        }
+        Ok(position)
+    }
+
+    /// Deletes a stream: it takes no more events.
+    pub(crate) fn delete(&self, name: &str, expected: ExpectedVersion) -> Result<u64, AppendError> {
+        self.mark(name, expected, None)
+    }
+
+    /// Forgets the events of a stream before `version`.
+    pub(crate) fn truncate(&self, name: &str, version: u64) -> Result<u64, AppendError> {
+        self.mark(name, ExpectedVersion::StreamExists, Some(version))
+    }
+}
+
+fn conflict(target: &Target<'_>) -> Conflict {
+    Conflict {
+        stream: target.name.to_owned(),
+        expected: target.expected,
+        actual: target.state,
+    }
+}

@@ -1,0 +1,127 @@
+//! Who is told that something was appended: threads that wait for it, and the workers of engines.
+//!
+//! The same race as everywhere ("store mine, look at yours"): an appender moves the watermark, passes the light side of the
+//! barrier and looks whether anybody sleeps; a sleeper says that it sleeps, passes the heavy side, and looks at the
+//! watermark once more. So an append to a log that nobody waits for costs one load.
+
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Arc, Barrier, Condvar, Mutex, RwLock};
+use std::fmt;
+use std::time::Instant;
+
+/// One that follows the log in its own way: an engine, with its workers.
+pub(crate) trait Listener: Send + Sync {
+    /// Asked before anything is appended, outside of the lock: whether an event with this key may be. May wait.
+    fn admit(&self, key: Option<u64>) -> Result<(), super::AppendError>;
+    /// An event with this key was appended. Never waits.
+    fn appended(&self, key: Option<u64>);
+}
+
+/// The bell.
+pub(crate) struct Bell {
+    barrier: Barrier,
+    sleepers: AtomicU32,
+    lock: Mutex<()>,
+    rung: Condvar,
+    /// How many listeners there are: the one word that an append looks at.
+    listening: AtomicU32,
+    listeners: RwLock<Vec<Arc<dyn Listener>>>,
+}
+
+impl Bell {
+    pub(crate) fn new(barrier: Barrier) -> Self {
+        Self {
+            barrier,
+            sleepers: AtomicU32::new(0),
+            lock: Mutex::new(()),
+            rung: Condvar::new(),
+            listening: AtomicU32::new(0),
+            listeners: RwLock::default(),
+        }
+    }
+
+    /// After a commit: wakes all who sleep.
+    #[inline(always)]
+    pub(crate) fn ring(&self) {
+        self.barrier.light();
+        // Relaxed: the barrier orders it behind the watermark's store (S8).
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // The lock: a sleeper that has looked and does not sleep yet is waited for.
+        drop(self.lock.lock());
+        self.rung.notify_all();
+    }
+
+    /// Sleeps until `is_done`, which is asked whenever something was appended or [`disturb`](Self::disturb) was called, or
+    /// until the deadline; whether it is done.
+    pub(crate) fn wait(&self, is_done: impl Fn() -> bool, deadline: Option<Instant>) -> bool {
+        let mut guard = self.lock.lock();
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        // Between saying that one sleeps and looking once more (S8).
+        self.barrier.heavy();
+        let mut is_late = false;
+        let is_past = loop {
+            if is_done() {
+                break true;
+            }
+            if is_late {
+                break false;
+            }
+            match deadline {
+                None => self.rung.wait(&mut guard),
+                Some(deadline) => is_late = self.rung.wait_until(&mut guard, deadline).timed_out(),
+            }
+        };
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        is_past
+    }
+
+    /// Has whoever waits look again, for something other than an append.
+    pub(crate) fn disturb(&self) {
+        self.wake();
+    }
+
+    /// Whether anybody listens.
+    #[inline(always)]
+    pub(crate) fn is_listened_to(&self) -> bool {
+        // Acquire [listen]: the list has whoever was there before.
+        self.listening.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
+        let mut listeners = self.listeners.write();
+        listeners.push(listener);
+        // Release [listen]: pairs with the Acquire in `is_listened_to`.
+        self.listening
+            .store(listeners.len() as u32, Ordering::Release);
+    }
+
+    pub(crate) fn leave(&self, listener: &Arc<dyn Listener>) {
+        let mut listeners = self.listeners.write();
+        listeners.retain(|found| !Arc::ptr_eq(found, listener));
+        // Release [listen]: as above.
+        self.listening
+            .store(listeners.len() as u32, Ordering::Release);
+    }
+
+    pub(crate) fn each(
+        &self,
+        mut f: impl FnMut(&dyn Listener) -> Result<(), super::AppendError>,
+    ) -> Result<(), super::AppendError> {
+        self.listeners
+            .read()
+            .iter()
+            .try_for_each(|listener| f(&**listener))
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,288 @@
+#![doc = include_str!("README.md")]
+
+mod append;
+mod batch;
+mod bell;
+mod builder;
+mod chunks;
+mod counts;
+mod draft;
+mod error;
+mod expected;
+mod filter;
+mod kinds;
+mod location;
+mod log;
+mod query;
+mod reader;
+mod record;
+mod retention;
+mod segment;
+mod spare;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use batch::{Batch, BatchAppended};
+pub use builder::StoreBuilder;
+pub use draft::{Draft, IntoDraft};
+pub use error::{AppendError, Conflict, ReadError};
+pub use expected::{ExpectedVersion, StreamState};
+pub use filter::RecordFilter;
+pub use query::{Query, Records};
+pub use reader::Reader;
+pub use retention::{Retention, RetentionPin};
+pub use view::Record;
+
+use crate::event::{AsKey, Event, EventId, codec};
+use crate::sync::{Arc, clock};
+use append::{Entry, Target};
+use log::Log;
+use record::Extra;
+use std::fmt;
+use std::time::Duration;
+
+/// An append-only log of events, in memory. Cheap to clone; all clones are the same log.
+///
+/// ```
+/// use ringbolt::Event;
+/// use ringbolt::store::{EventStore, ExpectedVersion, Query};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, Event, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[event(name = "account.credited", codec = "pod")]
+/// #[repr(C)]
+/// struct Credited {
+///     cents: u64,
+/// }
+///
+/// let store = EventStore::new();
+/// let appended = store.append("account-7", ExpectedVersion::NoStream, &Credited { cents: 500 })?;
+/// assert_eq!((appended.version, appended.last_position), (Some(0), 0));
+/// store.append("account-7", ExpectedVersion::Exact(0), &Credited { cents: 250 })?;
+/// let late = store.append("account-7", ExpectedVersion::Exact(0), &Credited { cents: 1 });
+/// assert!(late.unwrap_err().is_conflict());
+///
+/// let reader = store.reader();
+/// let mut cents = 0;
+/// for record in reader.read(Query::stream("account-7"))? {
+///     cents += record?.decode::<Credited>()?.cents;
+/// }
+/// assert_eq!(cents, 750);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct EventStore {
+    pub(crate) log: Arc<Log>,
+}
+
+/// What an append to one stream has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of its first event; of an append of nothing, that of the event to come.
+    pub first_position: u64,
+    /// The position of its last event.
+    pub last_position: u64,
+    /// The version of the stream's last event; `None` for a check of a stream that is not there.
+    pub version: Option<u64>,
+    /// The events were there already, from the same append: nothing was written.
+    pub is_duplicate: bool,
+}
+
+impl EventStore {
+    /// A store with the defaults: segments of 16 MiB, everything kept.
+    ///
+    /// # Panics
+    /// Never: the defaults are within their ranges.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder()
+            .build()
+            .expect("the defaults are within their ranges")
+    }
+
+    /// A store to be set up.
+    #[must_use]
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::new()
+    }
+
+    /// Appends an event to a stream; returns once every reader can see it.
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing was written.
+    #[inline]
+    pub fn append<'e, D: IntoDraft<'e>>(
+        &self,
+        stream: &str,
+        expected: ExpectedVersion,
+        draft: D,
+    ) -> Result<Appended, AppendError> {
+        let draft = draft.into_draft();
+        let event = || <D::Event as Event>::NAME.to_owned();
+        let codec = codec::<D::Event>().ok_or_else(|| AppendError::NoCodec { event: event() })?;
+        let kind = self
+            .log
+            .kinds
+            .of::<D::Event>()
+            .map_err(AppendError::Invalid)?;
+        let mut buffer = Vec::new();
+        let payload =
+            codec
+                .encode(draft.event, &mut buffer)
+                .map_err(|reason| AppendError::Encode {
+                    event: event(),
+                    reason,
+                })?;
+        let entry = Entry {
+            target: 0,
+            kind,
+            codec: codec.encoding() as u8,
+            class: draft.class,
+            key: Some(draft.key.unwrap_or_else(|| key_of(draft.event, stream))),
+            id: draft.id,
+            correlation: draft.correlation.map_or(0, EventId::as_u128),
+            stamp: None,
+            extra: Extra {
+                causation: draft.causation,
+                metadata: draft.metadata.as_deref(),
+                ..Extra::default()
+            },
+            payload,
+        };
+        self.append_one(stream, expected, entry)
+    }
+
+    fn append_one(
+        &self,
+        stream: &str,
+        expected: ExpectedVersion,
+        entry: Entry<'_>,
+    ) -> Result<Appended, AppendError> {
+        let mut targets = [Target::new(&self.log, stream, expected)?];
+        targets[0].events = 1;
+        let committed = self.log.append(&mut targets, &mut [entry])?;
+        Ok(Appended {
+            first_position: committed.first,
+            last_position: committed.last,
+            version: targets[0].state.version(),
+            is_duplicate: committed.is_duplicate,
+        })
+    }
+
+    /// Appends events of one type to a stream, all or nothing. None at all is a check of the expectation.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_all<E: Event>(
+        &self,
+        stream: &str,
+        expected: ExpectedVersion,
+        events: &[E],
+    ) -> Result<Appended, AppendError> {
+        let mut batch = self.batch();
+        batch.expect(stream, expected)?;
+        for event in events {
+            batch.push(stream, event)?;
+        }
+        Ok(batch.commit()?.single())
+    }
+
+    /// Collects events for one stream or several, to be appended together.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Deletes a stream: it takes no more events, and what it had is read with the whole log only.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] if the expectation does not hold, there is no such stream, or it was deleted before.
+    pub fn delete(&self, stream: &str, expected: ExpectedVersion) -> Result<u64, AppendError> {
+        self.log.delete(stream, expected)
+    }
+
+    /// Forgets the events of a stream before a version: it reads as if it began there, and its versions go on as before.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] if there is no such stream, [`AppendError::Invalid`] for a version beyond the next.
+    pub fn truncate(&self, stream: &str, before_version: u64) -> Result<u64, AppendError> {
+        self.log.truncate(stream, before_version)
+    }
+
+    /// A reader, for one thread at a time.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.log))
+    }
+
+    /// Waits until the log has a record at this position, or for so long at most; whether it has.
+    #[must_use]
+    pub fn wait(&self, position: u64, timeout: Duration) -> bool {
+        let reader = self.reader();
+        let is_there = || reader.end() > position;
+        is_there() || self.log.bell.wait(is_there, clock::deadline(timeout))
+    }
+
+    /// What a stream is.
+    #[must_use]
+    pub fn stream_state(&self, stream: &str) -> StreamState {
+        let streams = &self.log.streams;
+        let watermark = self.log.watermark();
+        let found = streams
+            .find(streams.hash(stream), stream)
+            .and_then(|number| streams.get(number));
+        let Some(stream) = found else {
+            return StreamState::Missing;
+        };
+        match streams.committed(stream, watermark).checked_sub(1) {
+            None => StreamState::Missing,
+            Some(version) if stream.is_deleted(watermark) => StreamState::Deleted(version),
+            Some(version) => StreamState::At(version),
+        }
+    }
+
+    /// Keeps everything from this position on, whatever retention says, until the pin is moved or dropped.
+    ///
+    /// # Errors
+    /// [`ReadError::Truncated`] if the record there is not kept any more.
+    pub fn pin(&self, position: u64) -> Result<RetentionPin, ReadError> {
+        let tail = self.log.lock();
+        let first = self
+            .log
+            .segments
+            .get(tail.first as usize)
+            .map_or(0, segment::Segment::first);
+        if position < first {
+            return Err(ReadError::Truncated { first });
+        }
+        Ok(self.log.pins.add(position))
+    }
+
+    /// Frees what retention lets go of now; returns how many segments. It happens by itself whenever a segment is full, and
+    /// needs a call only where time passes without appends.
+    pub fn retain(&self) -> u64 {
+        self.log.retain(&mut self.log.lock())
+    }
+}
+
+/// The key of a stored event: its own, or its stream's.
+#[inline(always)]
+fn key_of<E: Event>(event: &E, stream: &str) -> u64 {
+    let key = event.key().hash().or_else(|| stream.as_key().hash());
+    key.unwrap_or(0)
+}
+
+impl Default for EventStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStore")
+            .field("streams", &self.log.streams.len())
+            .finish_non_exhaustive()
+    }
+}

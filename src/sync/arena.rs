@@ -1,0 +1,182 @@
+//! Memory for a segment of the log: zeroed, aligned, touched before it is needed where that is asked for.
+//!
+//! The first touch of a fresh page is the dearest thing that an append can meet, so the kernel is asked for huge pages and
+//! for all of them at once (`MADV_POPULATE_WRITE`). Where it has neither, one byte of each page is written.
+
+use std::alloc::Layout;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+/// Arenas begin at a multiple of this, so that the kernel can back them with huge pages.
+const ALIGN: usize = 2 << 20;
+/// The smallest page there is: the step in which memory is touched by hand.
+const PAGE_BYTES: usize = 4_096;
+
+/// A fixed stretch of zeroed bytes that threads share by protocol.
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the bytes are plain and owned by the arena; who may touch which of them when is the caller's protocol, which
+// `read` and `write` ask for.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// So many zeroed bytes; touched already if asked to. `None` if there is no memory.
+    pub(crate) fn new(bytes: usize, is_populated: bool) -> Option<Self> {
+        let layout = Layout::from_size_align(bytes, ALIGN.min(bytes.next_power_of_two())).ok()?;
+        if bytes == 0 {
+            return None;
+        }
+        // SAFETY: the layout is not of size zero. A request of this size goes to the kernel, which gives zeroed pages
+        // without touching them.
+        let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })?;
+        let arena = Self { base, layout };
+        if is_populated {
+            arena.populate();
+        }
+        Some(arena)
+    }
+
+    /// Has every page there before anybody waits for it.
+    fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        if self.layout.size() >= ALIGN {
+            // Newer than some kernels that the engine runs on, and than some versions of libc.
+            const POPULATE_WRITE: libc::c_int = 23;
+            let base = self.base.as_ptr().cast();
+            let size = self.layout.size();
+            // SAFETY: the range is our own allocation, begins at a page and is only advised about: both calls leave
+            // what the bytes hold as it is.
+            let is_done = unsafe {
+                libc::madvise(base, size, libc::MADV_HUGEPAGE);
+                libc::madvise(base, size & !(PAGE_BYTES - 1), POPULATE_WRITE) == 0
+            };
+            if is_done {
+                return;
+            }
+        }
+        for at in (0..self.layout.size()).step_by(PAGE_BYTES) {
+            // SAFETY: inside the allocation, which nobody else knows yet; volatile, or it would be left out.
+            unsafe { self.base.as_ptr().add(at).write_volatile(0) };
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// Copies `bytes` to the place `at`.
+    ///
+    /// # Safety
+    /// Until this happens-before whoever reads them, nobody else touches these bytes.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    #[inline(always)]
+    pub(crate) unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at <= self.bytes() && bytes.len() <= self.bytes() - at);
+        // SAFETY: inside the allocation, as checked; nobody else touches it, as the caller promises; the source is
+        // borrowed, so it is another place.
+        unsafe {
+            let to = self.base.as_ptr().add(at);
+            to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+    }
+
+    /// `length` bytes from the place `at`.
+    ///
+    /// # Safety
+    /// Whoever wrote them did so before this, and nobody writes them again while they are borrowed.
+    ///
+    /// # Panics
+    /// If the arena is shorter.
+    #[inline(always)]
+    pub(crate) unsafe fn read(&self, at: usize, length: usize) -> &[u8] {
+        assert!(at <= self.bytes() && length <= self.bytes() - at);
+        // SAFETY: inside the allocation, as checked, initialised (zeroed at first) and not written meanwhile, as the
+        // caller promises.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at), length) }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and freed once.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stretch of atomic words, zero at first.
+#[derive(Debug)]
+pub(crate) struct Words(Arena);
+
+impl Words {
+    /// So many words; touched already if asked to. `None` if there is no memory.
+    pub(crate) fn new(count: usize, is_populated: bool) -> Option<Self> {
+        Arena::new(count.checked_mul(size_of::<AtomicU64>())?, is_populated).map(Self)
+    }
+
+    /// The word of this number.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline(always)]
+    pub(crate) fn at(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.0.bytes() / size_of::<AtomicU64>());
+        // SAFETY: inside the allocation, as checked, aligned as the arena is, initialised with zero, and only ever used
+        // as atomic words.
+        unsafe { &*self.0.base.as_ptr().cast::<AtomicU64>().add(index) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_and_the_rest_is_zero() {
+        for (bytes, is_populated) in [
+            (64, true),
+            (10_000, true),
+            (ALIGN * 2, true),
+            (4_096, false),
+        ] {
+            let arena = Arena::new(bytes, is_populated).unwrap();
+            // SAFETY: one thread.
+            unsafe {
+                arena.write(bytes - 3, &[1, 2, 3]);
+                assert_eq!(arena.read(bytes - 4, 4), [0, 1, 2, 3]);
+                assert!(arena.read(0, bytes - 3).iter().all(|&byte| byte == 0));
+            }
+        }
+    }
+
+    #[test]
+    fn words_begin_at_zero_and_keep_apart() {
+        use std::sync::atomic::Ordering::Relaxed;
+        let words = Words::new(1_000, true).unwrap();
+        for index in 0..1_000 {
+            assert_eq!(words.at(index).swap(index as u64, Relaxed), 0);
+        }
+        assert!((0..1_000).all(|index| words.at(index).load(Relaxed) == index as u64));
+    }
+
+    #[test]
+    fn no_memory_is_no_arena() {
+        assert!(Arena::new(0, false).is_none());
+        assert!(Arena::new(usize::MAX / 2, false).is_none());
+    }
+}
