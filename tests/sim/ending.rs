@@ -481,6 +481,11 @@ impl Ledger {
 
     /// After everything of a run is gone: every value was dropped exactly once, and so was every state.
     pub(crate) fn check_gone(&self) -> Result<(), String> {
+        // The thread that stopped the engine may be its last owner, and lets go of it after it has told of the stop.
+        let waited = Waited::new();
+        while self.books().records.iter().any(|record| record.drops == 0) && !waited.too_long() {
+            std::thread::yield_now();
+        }
         let books = self.books();
         if let Some((serial, record)) = books
             .records
