@@ -45,10 +45,10 @@ pub use retry::{Jitter, RetryPolicy, WhenHeldFull};
 pub use ringbolt_macros::Event;
 pub use sync::clock::{Clock, ManualClock};
 pub use system::{
-    Builder, EventSystem, FactoryBuilder, Handle, NoHandler, Polled, Poller, Pool, ShutdownReport,
-    ShutdownTicket, Subscription, SubscriptionBuilder, UnsubscribeTicket, Wake,
+    Builder, EventSystem, FactoryBuilder, Follow, Handle, NoHandler, Polled, Poller, Pool,
+    ShutdownReport, ShutdownTicket, Subscription, SubscriptionBuilder, UnsubscribeTicket, Wake,
 };
-pub use worker::{Stamps, Wait};
+pub use worker::{Stamps, Wait, WhenBehind};
 
 /// What most programs need: `use ringbolt::prelude::*;`.
 pub mod prelude {

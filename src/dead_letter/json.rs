@@ -302,6 +302,7 @@ impl DeadLetters {
                 id: Some(id),
                 metadata,
                 receipt: None,
+                stored: None,
             })),
             ..Head::default()
         };

@@ -90,6 +90,7 @@ impl Reason {
             (_, FailureKind::Panic) => Self::Panic,
             (_, FailureKind::Timeout) => Self::Timeout,
             (_, FailureKind::Error) => Self::Exhausted,
+            (_, FailureKind::Decode) => Self::Decode,
         }
     }
 }

@@ -92,6 +92,8 @@ pub enum Category {
     Panic,
     /// A handler took longer than its subscription allows.
     Timeout,
+    /// A stored event could not be read.
+    Decode,
     /// Attempts, or the time for them, are used up.
     Retry,
     /// A circuit breaker changed its state.
@@ -118,6 +120,7 @@ impl Category {
             Self::Handler => "handler",
             Self::Panic => "panic",
             Self::Timeout => "timeout",
+            Self::Decode => "decode",
             Self::Retry => "retry",
             Self::Breaker => "breaker",
             Self::DeadLetter => "dead_letter",
@@ -134,6 +137,7 @@ impl From<FailureKind> for Category {
     fn from(kind: FailureKind) -> Self {
         match kind {
             FailureKind::Error => Self::Handler,
+            FailureKind::Decode => Self::Decode,
             FailureKind::Panic => Self::Panic,
             FailureKind::Timeout => Self::Timeout,
         }

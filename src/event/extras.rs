@@ -36,10 +36,21 @@ impl Metadata {
     }
 }
 
+/// A stored event's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// In the log.
+    pub(crate) position: u64,
+    /// In its stream.
+    pub(crate) version: u64,
+}
+
 /// One allocation for everything rare about an event.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) id: Option<EventId>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) receipt: Option<Tracker>,
+    /// Where the event lies in the store, if it came from there.
+    pub(crate) stored: Option<Stored>,
 }

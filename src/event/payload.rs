@@ -222,6 +222,21 @@ impl Slot {
         Self::write(slot, event_type, class, true, head, event)
     }
 
+    /// An event whose value could not be read: everything about it but that.
+    pub(crate) fn without_value(type_index: u32, class: Class, keyed: bool, head: Head) -> Self {
+        Self {
+            tag: Tag {
+                type_index,
+                held: Held::Empty,
+                class: class as u8,
+                keyed,
+                unused: 0,
+            },
+            head: ManuallyDrop::new(head),
+            place: MaybeUninit::uninit(),
+        }
+    }
+
     /// Writes one share of an event that goes to several pools.
     pub(crate) fn write_shared<E: Event>(
         slot: &mut MaybeUninit<Self>,

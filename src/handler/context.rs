@@ -67,6 +67,18 @@ impl Context<'_> {
         self.head.extras.as_ref()?.metadata.as_ref()
     }
 
+    /// The event's place in the log, if it is a stored one.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        Some(self.head.extras.as_ref()?.stored?.position)
+    }
+
+    /// The event's place in its stream, if it is a stored one.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        Some(self.head.extras.as_ref()?.stored?.version)
+    }
+
     /// The event's priority class.
     #[must_use]
     pub fn class(&self) -> Class {

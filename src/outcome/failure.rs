@@ -15,6 +15,8 @@ pub enum FailureKind {
     Panic,
     /// The handler took longer than its subscription allows.
     Timeout,
+    /// The event could not be read, and no handler was called.
+    Decode,
 }
 
 /// What a failure says about trying again (RO4).
@@ -65,6 +67,11 @@ impl Failure {
     #[cold]
     pub(crate) fn timed_out(message: String) -> Self {
         Self::of_kind(FailureKind::Timeout, message)
+    }
+
+    #[cold]
+    pub(crate) fn unreadable(message: String) -> Self {
+        Self::of_kind(FailureKind::Decode, message)
     }
 
     fn of_kind(kind: FailureKind, message: String) -> Self {

@@ -244,6 +244,11 @@ impl WorkerOut {
         self.cause.kind.get() != CauseKind::None
     }
 
+    /// Whether no pool has a subscription for a type.
+    pub(crate) fn wanted_nowhere(&self, type_index: u32) -> bool {
+        self.fabric.routes.pools(type_index) == 0
+    }
+
     /// What is published from here on is caused by no event.
     #[inline(always)]
     pub(crate) fn clear_cause(&self) {

@@ -194,6 +194,7 @@ impl<E: Event> Parcel<E> {
                 id: options.id,
                 metadata: options.metadata,
                 receipt: None,
+                stored: None,
             }));
         }
     }

@@ -113,8 +113,9 @@ impl Log {
         let clock = &self.settings.clock;
         let raw = clock.raw();
         let stamp = clock.wall_ns(raw);
-        let committed = {
+        let (committed, has_rolled) = {
             let tail = &mut *self.lock();
+            self.check_open()?;
             self.check(targets)?;
             match self.duplicates(targets, entries) {
                 Ok(None) => {}
@@ -135,23 +136,37 @@ impl Log {
                     is_duplicate: false,
                 });
             }
-            self.write(tail, targets, entries, raw, stamp)?
+            let segment = tail.segment;
+            let committed = self.write(tail, targets, entries, raw, stamp)?;
+            (committed, tail.segment != segment)
         };
         self.bell.ring();
         if self.bell.is_listened_to() {
-            self.tell(entries);
+            self.tell(entries.iter().map(|entry| entry.key), has_rolled);
         }
         Ok(committed)
     }
 
-    #[cold]
-    fn tell(&self, entries: &[Entry<'_>]) {
-        for entry in entries {
-            let _ = self.bell.each(|listener| {
-                listener.appended(entry.key);
-                Ok(())
-            });
+    /// Tells engines of what was appended.
+    fn tell(&self, keys: impl Iterator<Item = Option<u64>> + Clone, has_rolled: bool) {
+        let _ = self.bell.each(|listener| {
+            keys.clone().for_each(|key| listener.appended(key));
+            if has_rolled {
+                listener.rolled();
+            }
+            Ok(())
+        });
+    }
+
+    /// Whether anything may be appended. Under the lock, so that whoever ends knows the last of them.
+    fn check_open(&self) -> Result<(), AppendError> {
+        if !self.bell.is_listened_to() {
+            return Ok(());
         }
+        self.bell.each(|listener| match listener.is_closed() {
+            true => Err(AppendError::Closed),
+            false => Ok(()),
+        })
     }
 
     /// Counters have one writer at a time, the lock's holder.
@@ -455,6 +470,7 @@ impl Log {
         self.bump(&self.counts.appends, 1);
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
+        self.note_end(tail.position);
         self.commit(location);
         if has_rolled {
             self.retain(tail);
@@ -504,8 +520,9 @@ impl Log {
         let mut target = Target::new(self, name, expected)?;
         let clock = &self.settings.clock;
         let raw = clock.raw();
-        let position = {
+        let (position, has_rolled) = {
             let tail = &mut *self.lock();
+            self.check_open()?;
             // As an append of an event would be checked, though a tombstone twice is no harm.
             target.events = 1;
             let mut targets = [target];
@@ -560,18 +577,16 @@ impl Log {
             }
             tail.stamp = header.stamp;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
+            self.note_end(tail.position);
             self.commit(location);
             if has_rolled {
                 self.retain(tail);
             }
-            header.position
+            (header.position, has_rolled)
         };
         self.bell.ring();
-        if self.bell.is_listened_to() {
-            let _ = self.bell.each(|listener| {
-                listener.appended(None);
-                Ok(())
-            });
+        if has_rolled && self.bell.is_listened_to() {
+            self.tell(std::iter::empty(), true);
         }
         Ok(position)
     }

@@ -13,8 +13,12 @@ use std::time::Instant;
 pub(crate) trait Listener: Send + Sync {
     /// Asked before anything is appended, outside of the lock: whether an event with this key may be. May wait.
     fn admit(&self, key: Option<u64>) -> Result<(), super::AppendError>;
+    /// Asked under the lock: whether nothing may be appended any more, as the listener is at its end.
+    fn is_closed(&self) -> bool;
     /// An event with this key was appended. Never waits.
     fn appended(&self, key: Option<u64>);
+    /// A segment is full: whoever sleeps moves on, so that it can be let go. Never waits.
+    fn rolled(&self);
 }
 
 /// The bell.

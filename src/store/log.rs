@@ -69,6 +69,8 @@ impl Tail {
 pub(crate) struct Log {
     watermark: CachePadded<AtomicU64>,
     tail: CachePadded<Mutex<Tail>>,
+    /// The position of the next record: for distances, and for nothing that has to be there.
+    end: CachePadded<AtomicU64>,
     pub(crate) segments: Chunks<Segment>,
     /// The first segment that is kept.
     kept: AtomicU64,
@@ -97,6 +99,7 @@ impl Log {
                 bytes_kept: 0,
                 sequence: SequenceLease::default(),
             })),
+            end: CachePadded::new(AtomicU64::new(0)),
             segments: Chunks::new(),
             kept: AtomicU64::new(0),
             streams: Streams::new(Pool::new(POOL_BITS, is_populated)),
@@ -127,6 +130,18 @@ impl Log {
         // Release [commit]: pairs with the Acquire in `watermark`.
         self.watermark
             .store(Watermark::after(last).word(), Ordering::Release);
+    }
+
+    /// Notes how far the log goes. The lock's holder's.
+    #[inline(always)]
+    pub(crate) fn note_end(&self, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// About how far the log goes.
+    #[inline(always)]
+    pub(crate) fn end_about(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
     }
 
     /// The first segment that is kept.

@@ -19,20 +19,25 @@ mod record;
 mod retention;
 mod segment;
 mod spare;
+mod start;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use batch::{Batch, BatchAppended};
+pub(crate) use bell::{Bell, Listener};
 pub use builder::StoreBuilder;
 pub use draft::{Draft, IntoDraft};
 pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
 pub use filter::RecordFilter;
+pub(crate) use location::Watermark;
 pub use query::{Query, Records};
 pub use reader::Reader;
+pub(crate) use reader::{Cursor, Step};
 pub use retention::{Retention, RetentionPin};
+pub use start::Start;
 pub use view::Record;
 
 use crate::event::{AsKey, Event, EventId, codec};

@@ -176,6 +176,25 @@ impl Reader {
         Some(segment)
     }
 
+    /// How far the log is committed.
+    pub(crate) fn watermark(&self) -> Watermark {
+        self.log.watermark()
+    }
+
+    /// Whether a walk has nothing before it.
+    pub(crate) fn is_at_end(&self, cursor: &Cursor) -> bool {
+        let watermark = self.log.watermark();
+        // A sealed segment's end is the next one's start, which may not be committed.
+        !watermark.covers(cursor.location) || {
+            let segment = self.log.segments.get(cursor.location.segment() as usize);
+            segment.is_some_and(|segment| {
+                segment.end() > 0
+                    && segment.end() == cursor.location.offset()
+                    && !watermark.covers(Location::new(cursor.location.segment() + 1, 0))
+            })
+        }
+    }
+
     /// The record at a location that the watermark covers; `None` if it is not kept.
     #[inline(always)]
     pub(crate) fn at(&self, location: Location) -> Option<Record<'_>> {

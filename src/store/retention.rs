@@ -88,6 +88,11 @@ impl Pins {
 pub struct RetentionPin(Arc<AtomicU64>);
 
 impl RetentionPin {
+    /// The same pin, for somebody else who looks at it.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
     /// The first position that is kept.
     #[must_use]
     pub fn position(&self) -> u64 {

@@ -5,7 +5,7 @@
 use super::error::ReadError;
 use super::log::Log;
 use super::record::{Extra, HEADER_BYTES, Header, flag, read_metadata};
-use crate::event::{Class, Encoding, Event, EventId, codec};
+use crate::event::{Class, Descriptor, Encoding, Event, EventId, codec};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +73,9 @@ impl<'a> Record<'a> {
     /// The id of the event that caused this one.
     #[must_use]
     pub fn causation_id(&self) -> Option<EventId> {
+        if !self.header.has(flag::CAUSATION) {
+            return None;
+        }
         self.extra().causation
     }
 
@@ -97,6 +100,28 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn key_hash(&self) -> Option<u64> {
         (!self.header.has(flag::NO_KEY)).then_some(self.header.key)
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.header.key
+    }
+
+    pub(crate) fn stamp_ns(&self) -> u64 {
+        self.header.stamp
+    }
+
+    /// 0: its own id.
+    pub(crate) fn correlation(&self) -> u128 {
+        self.header.correlation
+    }
+
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.header.has(flag::METADATA)
+    }
+
+    /// Its type in this process, if there is one of this name and version.
+    pub(crate) fn known(&self) -> Option<&'static Descriptor> {
+        self.log.kinds.get(self.header.kind)?.known()
     }
 
     /// What its payload is.

@@ -17,6 +17,8 @@ pub struct Clock {
     source: quanta::Clock,
     /// Nanoseconds per tick, times 2^32.
     scale: u64,
+    /// Ticks per nanosecond, times 2^32.
+    per_ns: u64,
     /// The stamp at which the wall clock was read...
     base_raw: u64,
     /// ...and what it said, in nanoseconds since 1970.
@@ -51,12 +53,11 @@ impl Clock {
     /// none that can be trusted. The first call in a process calibrates and takes some milliseconds.
     #[must_use]
     pub fn real() -> Self {
-        static SOURCE: OnceLock<quanta::Clock> = OnceLock::new();
-        Self::of(
-            SOURCE.get_or_init(quanta::Clock::new).clone(),
-            wall_ns(),
-            None,
-        )
+        // One for all, so that they tell the same wall time for the same stamp.
+        static CLOCK: OnceLock<Clock> = OnceLock::new();
+        CLOCK
+            .get_or_init(|| Self::of(quanta::Clock::new(), wall_ns(), None))
+            .clone()
     }
 
     /// A clock that stands still until its hand moves it; wall time starts at 2020-01-01.
@@ -98,6 +99,7 @@ impl Clock {
         Self {
             source,
             scale,
+            per_ns: ((1_u128 << (2 * SCALE_BITS)) / u128::from(scale.max(1))) as u64,
             base_raw,
             base_wall_ns,
             sleepers,
@@ -135,6 +137,18 @@ impl Clock {
     #[must_use]
     pub fn wall_ms(&self, raw: u64) -> u64 {
         self.wall_ns(raw) / 1_000_000
+    }
+
+    /// The stamp of a wall time that [`wall_ns`](Self::wall_ns) told, near to one of which both are known: what is lost by
+    /// rounding grows with the distance.
+    #[inline(always)]
+    pub(crate) fn raw_near(&self, (raw, wall_ns): (u64, u64), at_ns: u64) -> u64 {
+        let ticks = |ns: u64| ((u128::from(ns) * u128::from(self.per_ns)) >> SCALE_BITS) as u64;
+        if at_ns >= wall_ns {
+            raw.saturating_add(ticks(at_ns - wall_ns))
+        } else {
+            raw.saturating_sub(ticks(wall_ns - at_ns))
+        }
     }
 
     /// As [`wall_ms`](Self::wall_ms), in nanoseconds.

@@ -8,7 +8,9 @@ use crate::publish::DelayedCount;
 use crate::route::{Control, Fabric};
 use crate::sync::thread::{JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::worker::{Failing, Letter, Phase, Stamps, Stash, WorkerSettings, WorkerShared};
+use crate::worker::{
+    Failing, Following, Letter, Phase, Stamps, Stash, WorkerSettings, WorkerShared,
+};
 use std::fmt;
 use std::io;
 
@@ -63,6 +65,8 @@ pub(crate) struct Engine {
     /// Events that are published later.
     pub(crate) delayed: Arc<DelayedCount>,
     pub(crate) delayed_max: usize,
+    /// The log that the workers follow, if there is one.
+    pub(crate) following: Mutex<Option<Arc<Following>>>,
 }
 
 /// What an engine is made of.
@@ -94,6 +98,7 @@ impl Engine {
             delayed: Arc::default(),
             delayed_max: parts.delayed_max,
             stop_observer: parts.stop_observer,
+            following: Mutex::new(None),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::builder::Builder;
 use super::engine::Engine;
+use super::follow::Follow;
 use super::poller::Poller;
 use super::shutdown::{ShutdownReport, ShutdownTicket};
 use super::subscribing::{Subscription, SubscriptionBuilder};
@@ -188,6 +189,24 @@ impl Handle {
             by_ref::<E, F, R>(handler),
             Policies::default(),
         )
+    }
+
+    /// Has the workers follow a store: each takes the records of its keys straight from the log, in the order of their
+    /// positions (EV9), and appending is all it takes to have an event handled. To be called once the subscriptions are
+    /// there: what is walked past without one is counted as unhandled.
+    ///
+    /// # Errors
+    /// `is_setting` for a `lag_max` of 0; `is_conflict` if the engine follows a store already; `is_missing` if the
+    /// place to begin at is no longer kept; `is_closed`.
+    pub fn follow(&self, follow: &Follow) -> Result<(), Error> {
+        self.engine.follow(follow)
+    }
+
+    /// Of a followed store: the position behind which records were not taken yet, and the checkpoint from which another
+    /// engine goes on (`Start::After` the one before).
+    #[must_use]
+    pub fn followed_to(&self) -> Option<u64> {
+        self.engine.followed_to()
     }
 
     /// Begins a subscription with a name, for more than the defaults.

@@ -4,6 +4,7 @@
 
 mod builder;
 mod engine;
+mod follow;
 mod handle;
 mod later;
 mod letters;
@@ -14,6 +15,7 @@ mod snapshot;
 mod subscribing;
 
 pub use builder::{Builder, NoHandler, Pool, Wake};
+pub use follow::Follow;
 pub use handle::{EventSystem, Handle};
 pub use poller::{Polled, Poller};
 pub use shutdown::{ShutdownReport, ShutdownTicket};

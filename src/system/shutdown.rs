@@ -7,7 +7,7 @@ use crate::handler::WorkerId;
 use crate::lane::GateState;
 use crate::publish::is_worker_thread;
 use crate::sync::{Arc, Condvar, Mutex, clock, thread};
-use crate::worker::{Abandoned, Activity, Answer, Letter, Phase, Round, abandon};
+use crate::worker::{Abandoned, Activity, Answer, Following, Letter, Phase, Round, abandon};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ pub struct ShutdownReport {
     pub waiting: u64,
     /// Workers that had not come back from a handler at the deadline.
     pub stuck_workers: Vec<WorkerId>,
+    /// Of an engine that followed a store: everything before this position was taken by the workers, so that another
+    /// engine can go on from here. What was abandoned lies behind it, and is in the log still.
+    pub followed_to: Option<u64>,
     /// Whether everything was quiet before the deadline, and nothing was abandoned.
     pub in_time: bool,
 }
@@ -308,6 +311,11 @@ impl Engine {
             shared.forget_recipe();
         }
         // A stuck worker may move on while its numbers are read: then they are read again.
+        if stuck.is_empty()
+            && let Some(following) = &*self.following.lock()
+        {
+            Following::end(following);
+        }
         let report = loop {
             let before = self.progress(&stuck);
             let report = self.final_report(&stuck, in_time);
@@ -325,6 +333,9 @@ impl Engine {
     /// Moves the gate and waits until nobody is between looking at it and having pushed (L5).
     fn close(&self, to: GateState) {
         self.fabric.gate.advance(to);
+        if let Some(following) = &*self.following.lock() {
+            following.note_closing();
+        }
         self.fabric.barrier.heavy();
         for publisher in self.fabric.publishers() {
             publisher.busy.wait_clear();
@@ -415,6 +426,7 @@ impl Engine {
                 .iter()
                 .map(|&worker| self.workers[worker].id)
                 .collect(),
+            followed_to: self.followed_to(),
             in_time: in_time && stuck.is_empty() && abandoned.count == 0,
         }
     }

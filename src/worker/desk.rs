@@ -8,7 +8,7 @@ use super::shared::WorkerShared;
 use super::tend::{Tending, Went};
 use crate::event::{Class, Head, Slot, is_sampled};
 use crate::handler::{Bench, BenchPlace, BenchSub, Caller, Context, SubscriptionShared, id_of};
-use crate::outcome::{Ended, Outcome};
+use crate::outcome::{Ended, Failure, Outcome};
 use crate::publish::WorkerOut;
 use crate::sync::Arc;
 use crate::sync::clock::Clock;
@@ -378,6 +378,32 @@ impl Desk {
         group.calls = 0;
         group.start = now;
         now
+    }
+
+    /// An event that could not be read: each delivery fails for good, before its handler is called.
+    #[cold]
+    pub(crate) fn unreadable(&mut self, mut slot: Slot, reason: &str) {
+        let now = self.caller.clock.raw();
+        let Self {
+            bench,
+            caller,
+            shared,
+            tending,
+            ..
+        } = self;
+        let (subs, _) = bench.of_type(slot.type_index());
+        let (head, mut payload) = slot.split();
+        for sub in subs.iter_mut() {
+            sub.counts.admit();
+            let around = Around { caller, shared };
+            let mut live = Live {
+                head,
+                payload: &mut payload,
+            };
+            let failure = Failure::unreadable(format!("it cannot be read: {reason}"));
+            tending.fail_live(around, &Of::sub(sub), &mut live, (now, now), failure);
+        }
+        shared.note_taken(1);
     }
 
     /// Ends an event that nobody will handle any more.

@@ -3,6 +3,7 @@
 //! publish → route → lane → **worker** → handler → outcome
 
 use super::Answer;
+use super::stored::StoredLane;
 use super::tend::Place;
 use crate::dead_letter::Order;
 use crate::handler::SubscriptionShared;
@@ -30,6 +31,8 @@ pub(crate) enum Letter {
     Redeliver(Arc<SubscriptionShared>, Box<Order>),
     /// An event that is to be published at a stamp.
     Publish(u64, Arc<dyn Delayed>),
+    /// Follow a log from here on.
+    Follow(Box<StoredLane>),
 }
 
 impl Letter {
@@ -43,7 +46,11 @@ impl Letter {
             Self::Round(round) => round.give(Activity::None),
             // The next one asks the breaker when it joins it.
             Self::Breaker(_) => {}
-            Self::Room(_) | Self::Unpark(..) | Self::Redeliver(..) | Self::Publish(..) => {
+            Self::Room(_)
+            | Self::Unpark(..)
+            | Self::Redeliver(..)
+            | Self::Publish(..)
+            | Self::Follow(_) => {
                 return Some(self);
             }
         }

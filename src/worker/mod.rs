@@ -12,6 +12,7 @@ mod phase;
 mod run;
 mod serve;
 mod shared;
+mod stored;
 mod tell;
 mod tend;
 
@@ -22,6 +23,8 @@ pub(crate) use letter::{Activity, Letter, Round};
 pub(crate) use phase::Phase;
 pub(crate) use run::{Failing, Stash, Worker, WorkerSettings, needs_bell};
 pub(crate) use shared::{Abandoned, WorkerShared};
+pub(crate) use stored::Following;
+pub use stored::WhenBehind;
 pub(crate) use tend::Place;
 
 /// How latency is stamped on the worker; reports print which it was (OB2).

@@ -10,6 +10,7 @@ use super::letter::{Activity, Letter, Round};
 use super::letters::Letters;
 use super::phase::Phase;
 use super::shared::{LaneEntry, WorkerShared};
+use super::stored::{StoredLane, Walk};
 use super::tend::{Place, Tending};
 use crate::breaker::Seat;
 use crate::dead_letter::Queue;
@@ -23,6 +24,7 @@ use crate::publish::{OnThread, WorkerOut};
 use crate::route::{Attached, Control, Fabric, WorkerPort};
 use crate::sync::clock::Clock;
 use crate::sync::{Arc, Barrier, spin_loop, thread};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -67,6 +69,8 @@ pub(crate) struct Stash {
     passed: [usize; CLASS_COUNT],
     /// What is held, and the timers.
     tending: Tending,
+    /// The walk through the log, if the engine follows one.
+    stored: Option<Box<StoredLane>>,
 }
 
 /// A subscription on this worker, as its breaker knows it.
@@ -136,9 +140,16 @@ enum Source {
     Lanes,
     Inbox,
     Shared,
+    Stored,
 }
 
-const SOURCES: [Source; 4] = [Source::Lanes, Source::Inbox, Source::Own, Source::Shared];
+const SOURCES: [Source; 5] = [
+    Source::Lanes,
+    Source::Inbox,
+    Source::Own,
+    Source::Shared,
+    Source::Stored,
+];
 
 /// One worker: lanes in, handlers out.
 pub(crate) struct Worker {
@@ -147,6 +158,8 @@ pub(crate) struct Worker {
     settings: WorkerSettings,
     batch_ticks: u64,
     lanes: [Vec<InLane>; CLASS_COUNT],
+    /// The log as one more lane, of class normal.
+    stored: Option<Box<StoredLane>>,
     desk: Desk,
     idle: Idle,
     /// Events taken since each class was last looked at when it was due.
@@ -185,6 +198,7 @@ impl Worker {
             out,
             passed,
             tending,
+            stored,
         } = stash.unwrap_or_else(|| {
             let port = Arc::clone(&fabric.ports[shared.index]);
             let barrier = fabric.barrier;
@@ -196,6 +210,7 @@ impl Worker {
                 out: WorkerOut::new(Arc::clone(&fabric), shared.index),
                 passed: [0; CLASS_COUNT],
                 tending: Tending::new(shared.index, fabric.clock.clone(), failing.errors, letters),
+                stored: None,
             }
         });
         let out = Rc::new(out);
@@ -210,6 +225,7 @@ impl Worker {
             port: Arc::clone(&fabric.ports[shared.index]),
             batch_ticks,
             lanes,
+            stored,
             desk: Desk::new(out, shared, clock, tending, settings.stamps),
             idle: Idle::new(settings.wait, settings.is_crowded),
             passed,
@@ -370,6 +386,9 @@ impl Worker {
         if self.desk.tending.is_full() {
             // Whatever waits outside is not taken; what is to come is a timer's or a letter's affair.
             return false;
+        }
+        if self.stored.as_ref().is_some_and(|lane| lane.has_waiting()) {
+            return true;
         }
         for class in Class::ALL {
             let index = class.index();
@@ -537,6 +556,7 @@ impl Worker {
     #[inline(always)]
     fn has_queues(&self, class: Class) -> bool {
         self.is_unordered
+            || (self.stored.is_some() && class == Class::Normal)
             || self.port.used_inbox(class.index()).is_some()
             || self.desk.caller.out.has_own()
     }
@@ -558,6 +578,7 @@ impl Worker {
                 Source::Inbox => self.take_inbox(class, limit - taken),
                 Source::Own => self.take_own(class, limit - taken),
                 Source::Shared => self.take_shared(class, limit - taken),
+                Source::Stored => self.take_stored(class, limit - taken),
             };
             taken += now;
             if !goes_on {
@@ -689,6 +710,30 @@ impl Worker {
         )
     }
 
+    /// From the log. While the worker spills it takes nothing from there, as from anywhere outside.
+    #[inline(never)]
+    fn take_stored(&mut self, class: Class, limit: usize) -> (usize, bool) {
+        if class != Class::Normal || self.desk.caller.out.is_spilling() {
+            return (0, true);
+        }
+        let Some(lane) = self.stored.take_if(|lane| lane.has_waiting()) else {
+            return (0, true);
+        };
+        // Others look at the lane while an event of it is handled: whether it is the last.
+        let lane = RefCell::new(lane);
+        let mut walk = Walk::new(&lane.borrow(), &self.desk);
+        let (taken, goes_on) = self.take_moved(
+            class,
+            limit,
+            |desk| lane.borrow_mut().next(desk, &mut walk),
+            || lane.borrow().is_last(),
+        );
+        let mut lane = lane.into_inner();
+        lane.settle();
+        self.stored = Some(lane);
+        (taken, goes_on)
+    }
+
     fn take_moved(
         &mut self,
         class: Class,
@@ -767,6 +812,7 @@ impl Worker {
                 desk.tending.redeliver(&of, order);
             }
             Letter::Publish(due, delayed) => desk.tending.schedule(due, delayed),
+            Letter::Follow(lane) => self.stored = Some(lane),
         }
     }
 
@@ -781,6 +827,7 @@ impl Worker {
         self.desk.tending.leave();
         let Self {
             lanes,
+            stored,
             desk,
             passed,
             stop,
@@ -796,6 +843,7 @@ impl Worker {
             out: Rc::into_inner(out).expect("outside a poll nobody else holds the worker's side"),
             passed,
             tending,
+            stored,
         };
         (stash, stop)
     }
@@ -835,6 +883,9 @@ impl Worker {
                     desk.abandon(&mut slot);
                 }
             }
+        }
+        if let Some(mut lane) = self.stored.take() {
+            lane.abandon(desk);
         }
         let out = Rc::clone(&desk.caller.out);
         let workers = self.fabric.pools[self.settings.pool].workers();

@@ -51,6 +51,7 @@ impl Tending {
                 FailureKind::Panic => Category::Panic,
                 FailureKind::Timeout => Category::Timeout,
                 FailureKind::Error => Category::Handler,
+                FailureKind::Decode => Category::Decode,
             },
             attempt,
             again_after,

@@ -14,3 +14,4 @@ mod letters;
 mod publish;
 mod retry;
 mod stopping;
+mod stored;
