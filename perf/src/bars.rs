@@ -16,6 +16,7 @@ pub(crate) enum Topic {
     Idle,
     Memory,
     Failing,
+    Store,
     Instructions,
 }
 
@@ -84,6 +85,20 @@ const fn at_most(
         side: Side::AtMost,
         must,
         aim,
+    }
+}
+
+const fn at_least(
+    topic: Topic,
+    measure: &'static str,
+    what: &'static str,
+    unit: Unit,
+    must: f64,
+    aim: Option<f64>,
+) -> Bar {
+    Bar {
+        side: Side::AtLeast,
+        ..at_most(topic, measure, what, unit, must, aim)
     }
 }
 
@@ -314,6 +329,70 @@ pub(crate) const BARS: &[Bar] = &[
         "each of a million letters, beside the payload",
         Unit::Bytes,
         512.0,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "append, one thread",
+        "append, one thread / locked Vec",
+        Unit::Ratio,
+        0.4,
+        Some(0.2),
+    ),
+    at_most(
+        Topic::Store,
+        "append, two threads",
+        "append, two threads / locked Vec",
+        Unit::Ratio,
+        0.45,
+        None,
+    ),
+    at_least(
+        Topic::Store,
+        "append, batches of 16",
+        "batches of 16, two threads / one, throughput",
+        Unit::Ratio,
+        1.5,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "scan",
+        "scan of a gibibyte / memcpy",
+        Unit::Ratio,
+        2.0,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "latest of a random stream",
+        "latest of a million streams / three dependent loads",
+        Unit::Ratio,
+        1.0,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "handled, one worker",
+        "append to handled / publish to handled",
+        Unit::Ratio,
+        2.5,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "append, p99.9 by p50",
+        "append, p99.9 / p50",
+        Unit::Ratio,
+        20.0,
+        None,
+    ),
+    at_most(
+        Topic::Store,
+        "an event, beside its payload",
+        "an event beside its payload, indexes included",
+        Unit::Bytes,
+        128.0,
         None,
     ),
     at_most(

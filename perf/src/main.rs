@@ -20,6 +20,7 @@ mod rules;
 mod scaling;
 mod soak;
 mod statistics;
+mod store;
 mod systems;
 mod table;
 
@@ -57,6 +58,8 @@ enum Command {
     Memory(MeasuringMemory),
     /// Failing: being ready for failures, failures that are tried again, a million letters
     Failing(MeasuringFailing),
+    /// Store: appending, reading, and having appended events handled
+    Store(MeasuringStore),
     /// Instructions of an event on its way in and through its handlers, counted by valgrind
     Instructions(Counting),
     /// Soak: engine after engine for so long, with churn, faults and bursts: zero violations, flat memory
@@ -96,6 +99,15 @@ struct MeasuringFailing {
     /// What a process of its own is to do
     #[arg(long, value_enum, hide = true)]
     child: Option<failing::Case>,
+}
+
+#[derive(Debug, Args)]
+struct MeasuringStore {
+    #[command(flatten)]
+    measuring: Measuring,
+    /// To be the process of its own in which bytes are counted
+    #[arg(long, hide = true)]
+    child: bool,
 }
 
 /// What to do with the counts.
@@ -178,6 +190,16 @@ fn main() -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }),
         },
+        Command::Store(MeasuringStore { measuring, child }) => {
+            if *child {
+                store::child().and_then(|text| {
+                    print(&text)?;
+                    Ok(ExitCode::SUCCESS)
+                })
+            } else {
+                answer(measuring, store::run)
+            }
+        }
         Command::Instructions(counting) => count(counting),
         Command::Soak(soaking) => soak(soaking),
     };
