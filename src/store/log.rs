@@ -172,9 +172,9 @@ impl Log {
         Ok(arenas)
     }
 
-    /// Seals the open segment and opens the next.
+    /// Seals the open segment and opens the next, whose first `cut` records belong to an append that began before it.
     #[cold]
-    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena) {
+    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena, cut: u32) {
         if tail.bytes > 0 {
             if let Some(open) = self.segments.get(tail.segment as usize) {
                 open.seal(tail.offset, tail.count as u32, tail.stamp);
@@ -187,7 +187,7 @@ impl Log {
         tail.count = 0;
         self.segments
             .make(tail.segment as usize)
-            .open(arena, tail.position);
+            .open(arena, tail.position, cut);
         self.spare.want();
     }
 

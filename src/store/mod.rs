@@ -10,6 +10,7 @@ mod draft;
 mod error;
 mod expected;
 mod filter;
+mod follow;
 mod kinds;
 mod location;
 mod log;
@@ -17,11 +18,16 @@ mod query;
 mod reader;
 mod record;
 mod retention;
+mod scan;
 mod segment;
 mod spare;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_common;
+#[cfg(test)]
+mod tests_follow;
 mod view;
 
 pub use batch::{Batch, BatchAppended};
@@ -30,9 +36,11 @@ pub use draft::{Draft, IntoDraft};
 pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
 pub use filter::RecordFilter;
+pub use follow::{FollowBuilder, Follower, Signal, SlowReader, Start, Stopper};
 pub use query::{Query, Records};
 pub use reader::Reader;
 pub use retention::{Retention, RetentionPin};
+pub use scan::Events;
 pub use view::Record;
 
 use crate::event::{AsKey, Event, EventId, codec};
