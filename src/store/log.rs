@@ -9,6 +9,7 @@ use super::bell::Bell;
 use super::chunks::Chunks;
 use super::counts::StoreCounts;
 use super::error::AppendError;
+use super::group::Groups;
 use super::kinds::Kinds;
 use super::location::{Location, Watermark};
 use super::record::HEADER_BYTES;
@@ -78,6 +79,7 @@ pub(crate) struct Log {
     pub(crate) counts: StoreCounts,
     pub(crate) pins: Pins,
     pub(crate) bell: Bell,
+    pub(crate) groups: Groups,
     spare: Spare,
 }
 
@@ -104,6 +106,7 @@ impl Log {
             counts: StoreCounts::default(),
             pins: Pins::default(),
             bell: Bell::new(barrier),
+            groups: Groups::default(),
             spare: Spare::new(settings.segment_bytes, is_populated),
             settings,
         }

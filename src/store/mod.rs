@@ -11,6 +11,7 @@ mod error;
 mod expected;
 mod filter;
 mod follow;
+mod group;
 mod kinds;
 mod location;
 mod log;
@@ -28,6 +29,8 @@ mod tests;
 mod tests_common;
 #[cfg(test)]
 mod tests_follow;
+#[cfg(test)]
+mod tests_group;
 mod view;
 
 pub use batch::{Batch, BatchAppended};
@@ -37,6 +40,7 @@ pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
 pub use filter::RecordFilter;
 pub use follow::{FollowBuilder, Follower, Signal, SlowReader, Start, Stopper};
+pub use group::{Group, GroupBuilder, Member};
 pub use query::{Query, Records};
 pub use reader::Reader;
 pub use retention::{Retention, RetentionPin};
