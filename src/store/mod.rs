@@ -18,6 +18,7 @@ mod log;
 mod query;
 mod reader;
 mod record;
+mod recorded;
 mod retention;
 mod scan;
 mod segment;
@@ -31,6 +32,9 @@ mod tests_common;
 mod tests_follow;
 #[cfg(test)]
 mod tests_group;
+#[cfg(test)]
+mod tests_upcast;
+mod upcast;
 mod view;
 
 pub use batch::{Batch, BatchAppended};
@@ -43,8 +47,10 @@ pub use follow::{FollowBuilder, Follower, Signal, SlowReader, Start, Stopper};
 pub use group::{Group, GroupBuilder, Member};
 pub use query::{Query, Records};
 pub use reader::Reader;
+pub use recorded::{Raw, Recorded};
 pub use retention::{Retention, RetentionPin};
 pub use scan::Events;
+pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 
 use crate::event::{AsKey, Event, EventId, codec};
