@@ -15,6 +15,7 @@ use super::location::{Location, Watermark};
 use super::record::HEADER_BYTES;
 use super::retention::{Pins, Retention};
 use super::segment::{ENTRY_BYTES, Segment};
+use super::snapshot::Snapshots;
 use super::spare::Spare;
 use super::streams::{Pool, Streams};
 use crate::event::SequenceLease;
@@ -80,6 +81,7 @@ pub(crate) struct Log {
     pub(crate) pins: Pins,
     pub(crate) bell: Bell,
     pub(crate) groups: Groups,
+    pub(crate) snapshots: Snapshots,
     spare: Spare,
 }
 
@@ -107,6 +109,7 @@ impl Log {
             pins: Pins::default(),
             bell: Bell::new(barrier),
             groups: Groups::default(),
+            snapshots: Snapshots::default(),
             spare: Spare::new(settings.segment_bytes, is_populated),
             settings,
         }

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod aggregate;
 mod append;
 mod batch;
 mod bell;
@@ -22,10 +23,13 @@ mod recorded;
 mod retention;
 mod scan;
 mod segment;
+mod snapshot;
 mod spare;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_aggregate;
 #[cfg(test)]
 mod tests_common;
 #[cfg(test)]
@@ -37,6 +41,7 @@ mod tests_upcast;
 mod upcast;
 mod view;
 
+pub use aggregate::{Aggregate, Changes, ExecuteError, Executed, Loaded};
 pub use batch::{Batch, BatchAppended};
 pub use builder::StoreBuilder;
 pub use draft::{Draft, IntoDraft};
@@ -50,6 +55,7 @@ pub use reader::Reader;
 pub use recorded::{Raw, Recorded};
 pub use retention::{Retention, RetentionPin};
 pub use scan::Events;
+pub use snapshot::{Snapshot, SnapshotPolicy};
 pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 
