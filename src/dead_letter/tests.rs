@@ -268,6 +268,7 @@ fn dq1_a_letter_tells_everything() {
             id: Some(id),
             metadata: Some(Metadata::new().with("trace", "t1")),
             receipt: None,
+            stored: None,
         })),
         ..Head::default()
     };
@@ -1030,6 +1031,7 @@ mod lines {
                 id: EventId::from_u128(77),
                 metadata: Some(Metadata::new().with("trace", "t\n1")),
                 receipt: None,
+                stored: None,
             })),
             ..Head::default()
         };

@@ -37,6 +37,15 @@ pub(crate) fn descriptor_named(name: &str) -> Option<&'static Descriptor> {
     types.iter().find(|found| found.name == name).copied()
 }
 
+/// The type of this name and version, as [`descriptor_named`]: a process may have several versions of a type.
+pub(crate) fn descriptor_of(name: &str, version: u16) -> Option<&'static Descriptor> {
+    let types = TYPES.read();
+    types
+        .iter()
+        .find(|found| found.version == version && found.name == name)
+        .copied()
+}
+
 /// Keeps a type's number beside the type, so that publishing needs no look-up. Made by the derive
 /// macro.
 pub struct TypeCell(OnceLock<&'static Descriptor>);

@@ -416,7 +416,8 @@ impl Log {
             if !tail.has_room(size)
                 && let Some(arena) = arenas.next()
             {
-                self.roll(tail, arena);
+                let is_first = tail.position == first;
+                self.roll(tail, arena, if is_first { 0 } else { left + 1 });
                 has_rolled = true;
             }
             let target = &mut targets[entry.target];
@@ -545,7 +546,7 @@ impl Log {
             let mut arenas = self.reserve(tail, std::iter::once(HEADER_BYTES))?;
             let has_rolled = !arenas.is_empty();
             if let Some(arena) = arenas.pop() {
-                self.roll(tail, arena);
+                self.roll(tail, arena, 0);
             }
             let header = Header {
                 size: HEADER_BYTES as u32,

@@ -4,6 +4,7 @@ use super::EventStore;
 use super::location::SEGMENT_BYTES_MAX;
 use super::log::{Log, LogSettings};
 use super::retention::Retention;
+use super::snapshot::SNAPSHOTS_MAX;
 use crate::error::{Error, ErrorKind};
 use crate::sync::clock::Clock;
 use crate::sync::{Arc, Barrier};
@@ -17,6 +18,7 @@ pub struct StoreBuilder {
     retention: Retention,
     is_populated: bool,
     clock: Option<Clock>,
+    snapshots_max: usize,
 }
 
 impl StoreBuilder {
@@ -27,6 +29,7 @@ impl StoreBuilder {
             retention: Retention::everything(),
             is_populated: true,
             clock: None,
+            snapshots_max: SNAPSHOTS_MAX,
         }
     }
 
@@ -62,6 +65,12 @@ impl StoreBuilder {
         self
     }
 
+    /// The most snapshots that are kept, of all streams together; the one that was not asked for longest makes room. 10,000.
+    pub fn snapshots_max(mut self, snapshots: usize) -> Self {
+        self.snapshots_max = snapshots;
+        self
+    }
+
     /// The store.
     ///
     /// # Errors
@@ -91,8 +100,8 @@ impl StoreBuilder {
             retention: self.retention,
             clock: self.clock.unwrap_or_else(Clock::real),
         };
-        Ok(EventStore {
-            log: Arc::new(Log::new(settings, Barrier::best())),
-        })
+        let log = Log::new(settings, Barrier::best());
+        log.snapshots.limit(self.snapshots_max);
+        Ok(EventStore { log: Arc::new(log) })
     }
 }

@@ -17,4 +17,6 @@ pub(crate) struct StoreCounts {
     pub(crate) record_bytes: AtomicU64,
     /// Bytes of segments that retention let go.
     pub(crate) bytes_retired: AtomicU64,
+    /// Positions that lossy followers and groups were told to be gone.
+    pub(crate) lost: AtomicU64,
 }

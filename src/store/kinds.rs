@@ -5,7 +5,7 @@
 
 use super::chunks::Chunks;
 use super::record::NAME_BYTES_MAX;
-use crate::event::{Descriptor, Event, EventType, descriptor_named};
+use crate::event::{Descriptor, Event, EventType, descriptor_of};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, OnceLock};
 use std::collections::HashMap;
@@ -34,8 +34,7 @@ impl Kind {
         if let Some(found) = self.known.get() {
             return Some(found);
         }
-        let found =
-            descriptor_named(self.name()).filter(|found| found.version == self.version())?;
+        let found = descriptor_of(self.name(), self.version())?;
         Some(self.known.get_or_init(|| found))
     }
 

@@ -9,11 +9,13 @@ use super::bell::Bell;
 use super::chunks::Chunks;
 use super::counts::StoreCounts;
 use super::error::AppendError;
+use super::group::Groups;
 use super::kinds::Kinds;
 use super::location::{Location, Watermark};
 use super::record::HEADER_BYTES;
 use super::retention::{Pins, Retention};
 use super::segment::{ENTRY_BYTES, Segment};
+use super::snapshot::Snapshots;
 use super::spare::Spare;
 use super::streams::{Pool, Streams};
 use crate::event::SequenceLease;
@@ -80,6 +82,8 @@ pub(crate) struct Log {
     pub(crate) counts: StoreCounts,
     pub(crate) pins: Pins,
     pub(crate) bell: Bell,
+    pub(crate) groups: Groups,
+    pub(crate) snapshots: Snapshots,
     spare: Spare,
 }
 
@@ -107,6 +111,8 @@ impl Log {
             counts: StoreCounts::default(),
             pins: Pins::default(),
             bell: Bell::new(barrier),
+            groups: Groups::default(),
+            snapshots: Snapshots::default(),
             spare: Spare::new(settings.segment_bytes, is_populated),
             settings,
         }
@@ -187,9 +193,9 @@ impl Log {
         Ok(arenas)
     }
 
-    /// Seals the open segment and opens the next.
+    /// Seals the open segment and opens the next, whose first `cut` records belong to an append that began before it.
     #[cold]
-    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena) {
+    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena, cut: u32) {
         if tail.bytes > 0 {
             if let Some(open) = self.segments.get(tail.segment as usize) {
                 open.seal(tail.offset, tail.count as u32, tail.stamp);
@@ -202,7 +208,7 @@ impl Log {
         tail.count = 0;
         self.segments
             .make(tail.segment as usize)
-            .open(arena, tail.position);
+            .open(arena, tail.position, cut);
         self.spare.want();
     }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod aggregate;
 mod append;
 mod batch;
 mod bell;
@@ -10,21 +11,37 @@ mod draft;
 mod error;
 mod expected;
 mod filter;
+mod follow;
+mod group;
 mod kinds;
 mod location;
 mod log;
 mod query;
 mod reader;
 mod record;
+mod recorded;
 mod retention;
+mod scan;
 mod segment;
+mod snapshot;
 mod spare;
-mod start;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_aggregate;
+#[cfg(test)]
+mod tests_common;
+#[cfg(test)]
+mod tests_follow;
+#[cfg(test)]
+mod tests_group;
+#[cfg(test)]
+mod tests_upcast;
+mod upcast;
 mod view;
 
+pub use aggregate::{Aggregate, Changes, ExecuteError, Executed, Loaded};
 pub use batch::{Batch, BatchAppended};
 pub(crate) use bell::{Bell, Listener};
 pub use builder::StoreBuilder;
@@ -32,12 +49,17 @@ pub use draft::{Draft, IntoDraft};
 pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
 pub use filter::RecordFilter;
+pub use follow::{FollowBuilder, Follower, Signal, SlowReader, Start, Stopper};
+pub use group::{Group, GroupBuilder, Member};
 pub(crate) use location::Watermark;
 pub use query::{Query, Records};
 pub use reader::Reader;
 pub(crate) use reader::{Cursor, Step};
+pub use recorded::{Raw, Recorded};
 pub use retention::{Retention, RetentionPin};
-pub use start::Start;
+pub use scan::Events;
+pub use snapshot::{Snapshot, SnapshotPolicy};
+pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 
 use crate::event::{AsKey, Event, EventId, codec};

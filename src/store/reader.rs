@@ -91,6 +91,17 @@ impl Reader {
             .map_or(0, Segment::first)
     }
 
+    /// The position of the first record that is kept together with all of its append.
+    pub(crate) fn first_whole(&self) -> u64 {
+        let kept = self.log.kept();
+        let is_there = self.log.watermark() > Watermark::NOTHING;
+        self.log
+            .segments
+            .get(kept as usize)
+            .filter(|_| is_there)
+            .map_or(0, Segment::first_whole)
+    }
+
     /// The record at a position; `None` above the last one.
     ///
     /// # Errors

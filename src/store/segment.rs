@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     arena: UnsafeCell<Option<Arena>>,
     /// The position of the first record.
     first: AtomicU64,
+    /// Records at its start that belong to an append which began in a segment before.
+    cut: AtomicU32,
     /// Where the records end, in units; 0 while it is open.
     end: AtomicU32,
     /// Records; known once it is sealed.
@@ -48,9 +50,10 @@ unsafe impl Send for Segment {}
 
 impl Segment {
     /// Gives the segment its bytes. The appender's, before a record of it is committed.
-    pub(crate) fn open(&self, arena: Arena, first: u64) {
+    pub(crate) fn open(&self, arena: Arena, first: u64, cut: u32) {
         self.bytes.store(arena.bytes() as u64, Ordering::Relaxed);
         self.first.store(first, Ordering::Relaxed);
+        self.cut.store(cut, Ordering::Relaxed);
         // SAFETY: S1: one appender, and readers come here only after the watermark has passed this segment's start.
         self.arena.with_mut(|place| unsafe { *place = Some(arena) });
     }
@@ -64,6 +67,11 @@ impl Segment {
 
     pub(crate) fn first(&self) -> u64 {
         self.first.load(Ordering::Relaxed)
+    }
+
+    /// The position of the first record whose append did not begin in a segment before; it may lie in a later one.
+    pub(crate) fn first_whole(&self) -> u64 {
+        self.first() + u64::from(self.cut.load(Ordering::Relaxed))
     }
 
     /// Where the records of a sealed segment end.
