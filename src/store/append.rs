@@ -8,7 +8,7 @@ use super::location::Location;
 use super::log::{Log, Tail};
 use super::record::{Extra, HEADER_BYTES, Header, NAME_BYTES_MAX, flag, size_of_record};
 use super::streams::{Run, Stream};
-use crate::event::{Class, EventId};
+use crate::event::{AsKey, Class, EventId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 
@@ -53,6 +53,17 @@ impl<'a> Target<'a> {
         })
     }
 
+    /// The stream's number, if it was there when the append began.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.number
+    }
+
+    /// The hash of the stream's name as a key, for events that have none.
+    fn key(&self) -> u64 {
+        self.name.as_key().hash().unwrap_or(0)
+    }
+
     fn stream<'l>(&self, log: &'l Log) -> Option<&'l Stream> {
         self.number.and_then(|number| log.streams.get(number))
     }
@@ -66,6 +77,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: u32,
     pub(crate) codec: u8,
     pub(crate) class: Class,
+    /// Without one it is the stream's.
     pub(crate) key: Option<u64>,
     /// Given from outside; else one is made.
     pub(crate) id: Option<EventId>,
@@ -105,9 +117,12 @@ impl Log {
                 });
             }
         }
+        for entry in entries.iter_mut() {
+            entry.key.get_or_insert_with(|| targets[entry.target].key());
+        }
         if self.bell.is_listened_to() {
             for entry in entries.iter() {
-                self.bell.each(|listener| listener.admit(entry.key))?;
+                self.bell.admit(entry.key)?;
             }
         }
         let clock = &self.settings.clock;
@@ -142,31 +157,30 @@ impl Log {
         };
         self.bell.ring();
         if self.bell.is_listened_to() {
-            self.tell(entries.iter().map(|entry| entry.key), has_rolled);
+            for entry in entries.iter() {
+                self.bell.tell(entry.key);
+            }
+            if has_rolled {
+                self.bell.tell_rolled();
+            }
         }
         Ok(committed)
     }
 
-    /// Tells engines of what was appended.
-    fn tell(&self, keys: impl Iterator<Item = Option<u64>> + Clone, has_rolled: bool) {
-        let _ = self.bell.each(|listener| {
-            keys.clone().for_each(|key| listener.appended(key));
-            if has_rolled {
-                listener.rolled();
-            }
-            Ok(())
-        });
+    /// Whether anything may be appended. Under the lock, so that whoever ends knows the last of them.
+    pub(crate) fn check_open(&self) -> Result<(), AppendError> {
+        if self.bell.is_listened_to() && self.bell.is_closed() {
+            return Err(AppendError::Closed);
+        }
+        Ok(())
     }
 
-    /// Whether anything may be appended. Under the lock, so that whoever ends knows the last of them.
-    fn check_open(&self) -> Result<(), AppendError> {
-        if !self.bell.is_listened_to() {
-            return Ok(());
-        }
-        self.bell.each(|listener| match listener.is_closed() {
-            true => Err(AppendError::Closed),
-            false => Ok(()),
-        })
+    /// Counts an append of one event.
+    #[inline(always)]
+    pub(crate) fn count_append(&self, payload_bytes: u64, record_bytes: u64) {
+        self.bump(&self.counts.appends, 1);
+        self.bump(&self.counts.payload_bytes, payload_bytes);
+        self.bump(&self.counts.record_bytes, record_bytes);
     }
 
     /// Counters have one writer at a time, the lock's holder.
@@ -434,6 +448,9 @@ impl Log {
             let Some(stream) = self.streams.get(number) else {
                 unreachable!("the stream was found or made");
             };
+            if entry.extra.stream_name.is_some() {
+                stream.set_key(target.key());
+            }
             let version = stream.count();
             let id = entry.id.unwrap_or_else(|| {
                 EventId::derive(&self.settings.clock, raw, tail.sequence.next())
@@ -448,7 +465,7 @@ impl Log {
                 id: id.as_u128(),
                 correlation: entry.correlation,
                 stamp: entry.stamp.unwrap_or(stamp),
-                key: entry.key.unwrap_or(0),
+                key: entry.key.unwrap_or_else(|| stream.key()),
                 payload_bytes: entry.payload.len() as u32,
                 extra_bytes: entry.extra.bytes() as u32,
                 batch: left,
@@ -485,7 +502,13 @@ impl Log {
 
     /// Copies one record to the end of the open segment.
     #[inline(always)]
-    fn put(&self, tail: &mut Tail, header: &Header, payload: &[u8], extra: &Extra<'_>) -> Location {
+    pub(crate) fn put(
+        &self,
+        tail: &mut Tail,
+        header: &Header,
+        payload: &[u8],
+        extra: &Extra<'_>,
+    ) -> Location {
         const ZEROS: [u8; 16] = [0; 16];
         let Some(segment) = self.segments.get(tail.segment as usize) else {
             unreachable!("the open segment is there");
@@ -587,7 +610,7 @@ impl Log {
         };
         self.bell.ring();
         if has_rolled && self.bell.is_listened_to() {
-            self.tell(std::iter::empty(), true);
+            self.bell.tell_rolled();
         }
         Ok(position)
     }

@@ -6,7 +6,7 @@ use super::error::AppendError;
 use super::expected::{ExpectedVersion, StreamState};
 use super::log::Log;
 use super::record::Extra;
-use super::{Appended, EventStore, key_of};
+use super::{Appended, EventStore};
 use crate::event::{Class, Encoding, Event, EventId, codec};
 use std::collections::HashMap;
 use std::fmt;
@@ -147,7 +147,7 @@ impl<'s> Batch<'s> {
             kind,
             encoding: codec.encoding(),
             class: draft.class,
-            key: Some(draft.key.unwrap_or_else(|| key_of(draft.event, stream))),
+            key: draft.key.or_else(|| draft.event.key().hash()),
             id: draft.id,
             correlation: draft.correlation.map_or(0, EventId::as_u128),
             causation: draft.causation,
@@ -179,7 +179,7 @@ impl<'s> Batch<'s> {
             kind,
             encoding: foreign.encoding,
             class: foreign.class,
-            key: foreign.key.or_else(|| foreign.stream.as_key().hash()),
+            key: foreign.key,
             id: Some(foreign.id),
             correlation: foreign.correlation.map_or(0, EventId::as_u128),
             causation: foreign.causation,
@@ -271,8 +271,6 @@ impl BatchAppended {
         }
     }
 }
-
-use crate::event::AsKey;
 
 impl fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

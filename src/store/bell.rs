@@ -113,14 +113,34 @@ impl Bell {
             .store(listeners.len() as u32, Ordering::Release);
     }
 
-    pub(crate) fn each(
-        &self,
-        mut f: impl FnMut(&dyn Listener) -> Result<(), super::AppendError>,
-    ) -> Result<(), super::AppendError> {
+    /// Asks every listener whether an event with this key may be appended.
+    pub(crate) fn admit(&self, key: Option<u64>) -> Result<(), super::AppendError> {
+        let listeners = self.listeners.read();
+        listeners
+            .iter()
+            .try_for_each(|listener| listener.admit(key))
+    }
+
+    /// Whether a listener is at its end.
+    pub(crate) fn is_closed(&self) -> bool {
         self.listeners
             .read()
             .iter()
-            .try_for_each(|listener| f(&**listener))
+            .any(|listener| listener.is_closed())
+    }
+
+    /// Tells that an event with this key was appended.
+    pub(crate) fn tell(&self, key: Option<u64>) {
+        for listener in self.listeners.read().iter() {
+            listener.appended(key);
+        }
+    }
+
+    /// Tells that a segment is full.
+    pub(crate) fn tell_rolled(&self) {
+        for listener in self.listeners.read().iter() {
+            listener.rolled();
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod recorded;
 mod retention;
 mod scan;
 mod segment;
+mod single;
 mod snapshot;
 mod spare;
 mod streams;
@@ -62,7 +63,7 @@ pub use snapshot::{Snapshot, SnapshotPolicy};
 pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 
-use crate::event::{AsKey, Event, EventId, codec};
+use crate::event::{Event, EventId, codec};
 use crate::sync::{Arc, clock};
 use append::{Entry, Target};
 use log::Log;
@@ -166,7 +167,7 @@ impl EventStore {
             kind,
             codec: codec.encoding() as u8,
             class: draft.class,
-            key: Some(draft.key.unwrap_or_else(|| key_of(draft.event, stream))),
+            key: draft.key.or_else(|| draft.event.key().hash()),
             id: draft.id,
             correlation: draft.correlation.map_or(0, EventId::as_u128),
             stamp: None,
@@ -186,13 +187,13 @@ impl EventStore {
         expected: ExpectedVersion,
         entry: Entry<'_>,
     ) -> Result<Appended, AppendError> {
-        let mut targets = [Target::new(&self.log, stream, expected)?];
-        targets[0].events = 1;
-        let committed = self.log.append(&mut targets, &mut [entry])?;
+        let mut target = Target::new(&self.log, stream, expected)?;
+        target.events = 1;
+        let (committed, state) = self.log.append_one(target, entry)?;
         Ok(Appended {
             first_position: committed.first,
             last_position: committed.last,
-            version: targets[0].state.version(),
+            version: state.version(),
             is_duplicate: committed.is_duplicate,
         })
     }
@@ -291,13 +292,6 @@ impl EventStore {
     pub fn retain(&self) -> u64 {
         self.log.retain(&mut self.log.lock())
     }
-}
-
-/// The key of a stored event: its own, or its stream's.
-#[inline(always)]
-fn key_of<E: Event>(event: &E, stream: &str) -> u64 {
-    let key = event.key().hash().or_else(|| stream.as_key().hash());
-    key.unwrap_or(0)
 }
 
 impl Default for EventStore {

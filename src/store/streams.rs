@@ -42,6 +42,11 @@ pub(crate) struct Stream {
     inline: [AtomicU64; INLINE as usize],
     /// Where the latest run begins in the pool, plus one.
     run: AtomicU64,
+    /// The writer's own: the word of the pool for the next location, and where the run ends.
+    place: AtomicU64,
+    room: AtomicU64,
+    /// The hash of its name as a key, for events that have none.
+    key: AtomicU64,
 }
 
 impl Stream {
@@ -56,6 +61,23 @@ impl Stream {
     pub(crate) fn count(&self) -> u64 {
         // Acquire [index]: the locations of so many events are there (S7).
         self.count.load(Ordering::Acquire)
+    }
+
+    /// The same, to the lock's holder, who writes it.
+    #[inline(always)]
+    pub(crate) fn count_here(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The hash of its name as a key.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    /// Sets it. The lock's holder's, before the first event.
+    pub(crate) fn set_key(&self, key: u64) {
+        self.key.store(key, Ordering::Relaxed);
     }
 
     /// The first version that was not truncated.
@@ -203,10 +225,12 @@ impl Streams {
         match stream.inline.get(version as usize) {
             Some(place) => place.store(location.word(), Ordering::Relaxed),
             None => {
-                let run = self.run_for(stream, version);
-                let first = self.pool.load(run + 1);
-                let at = run + RUN_HEAD + (version - first);
+                let mut at = stream.place.load(Ordering::Relaxed);
+                if at == stream.room.load(Ordering::Relaxed) {
+                    at = self.begin_run(stream, version);
+                }
                 self.pool.at(at).store(location.word(), Ordering::Relaxed);
+                stream.place.store(at + 1, Ordering::Relaxed);
             }
         }
         stream.last.store(location.word(), Ordering::Relaxed);
@@ -214,29 +238,19 @@ impl Streams {
         stream.count.store(version + 1, Ordering::Release);
     }
 
-    /// The run with room for this version, the next of the stream.
-    #[inline(always)]
-    fn run_for(&self, stream: &Stream, version: u64) -> u64 {
-        let run = stream.run.load(Ordering::Relaxed);
-        if run != 0 {
-            let run = run - 1;
-            if version - self.pool.load(run + 1) < self.pool.load(run + 2) {
-                return run;
-            }
-        }
-        self.begin_run(stream, run, version)
-    }
-
+    /// Begins the run in which this version, the stream's next, is the first; the word for it.
     #[cold]
-    fn begin_run(&self, stream: &Stream, before: u64, version: u64) -> u64 {
+    fn begin_run(&self, stream: &Stream, version: u64) -> u64 {
+        let before = stream.run.load(Ordering::Relaxed);
         let room = (version / 2).max(RUN_MIN - RUN_HEAD);
         let run = self.pool.take(room + RUN_HEAD);
         self.pool.at(run).store(before, Ordering::Relaxed);
         self.pool.at(run + 1).store(version, Ordering::Relaxed);
         self.pool.at(run + 2).store(room, Ordering::Relaxed);
+        stream.room.store(run + RUN_HEAD + room, Ordering::Relaxed);
         // Release [index]: whoever follows it finds the run's head.
         stream.run.store(run + 1, Ordering::Release);
-        run
+        run + RUN_HEAD
     }
 
     /// The location of a version that [`Stream::count`] said is there.
