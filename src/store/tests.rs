@@ -1,7 +1,7 @@
 //! The store against what it promises.
 
 use super::*;
-use crate::event::{Codec, Key};
+use crate::event::{AsKey, Codec, Key};
 
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
