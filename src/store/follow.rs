@@ -37,7 +37,8 @@ pub enum Start {
 /// What happens to one that reads more slowly than the log forgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SlowReader {
-    /// The log forgets nothing that it has not been given. Appends go on, and memory grows.
+    /// The log forgets nothing that it has not been given. Appends go on and memory grows, up to the store's
+    /// `capacity_bytes`, from where on appends are refused.
     Block,
     /// It is told that it fell behind, and fails with [`ReadError::Truncated`] if what comes next is gone.
     #[default]
@@ -106,6 +107,8 @@ impl Stopper {
 pub(crate) struct Limit {
     timeout: Duration,
     deadline: Option<Option<Instant>>,
+    /// Once it is over: the end of the log as it was then.
+    last: Option<u64>,
 }
 
 impl Limit {
@@ -113,6 +116,7 @@ impl Limit {
         Self {
             timeout,
             deadline: None,
+            last: None,
         }
     }
 
@@ -123,12 +127,19 @@ impl Limit {
             .get_or_insert_with(|| clock::deadline(self.timeout))
     }
 
-    /// Whether it is over; without a timeout at once.
-    pub(crate) fn is_over(&mut self) -> bool {
-        self.timeout.is_zero()
-            || self
-                .deadline()
-                .is_some_and(|deadline| clock::left(deadline).is_zero())
+    /// Whether it is over, and all was looked at that was there when it was first found to be over.
+    pub(crate) fn is_over(&mut self, scan: &mut Scan) -> bool {
+        if self.last.is_none() {
+            let is_over = self.timeout.is_zero()
+                || self
+                    .deadline()
+                    .is_some_and(|deadline| clock::left(deadline).is_zero());
+            if !is_over {
+                return false;
+            }
+        }
+        let position = scan.position();
+        position >= *self.last.get_or_insert_with(|| position + scan.lag())
     }
 
     /// Sleeps by the log's bell; `false` if it was for nothing.
@@ -312,8 +323,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// What comes next; waits for it, for so long at most ([`Duration::ZERO`]: not at all, [`Duration::MAX`]: forever). Events
-    /// that were given before are let go.
+    /// What comes next; waits for it to be appended, for so long at most ([`Duration::ZERO`]: not at all, [`Duration::MAX`]:
+    /// forever). Looking through what is there is no waiting. Events that were given before are let go.
     ///
     /// # Errors
     /// [`ReadError::Truncated`] if what comes next is not kept any more, unless it is [lossy](SlowReader::Lossy). The call
@@ -367,7 +378,9 @@ impl Follower {
                     self.is_at_end = is_end;
                     return Ok(None);
                 }
-                Scanned::Nothing if limit.is_over() => return Ok(Some(Signal::TimedOut)),
+                Scanned::Nothing if limit.is_over(&mut self.scan) => {
+                    return Ok(Some(Signal::TimedOut));
+                }
                 Scanned::Nothing => {}
                 Scanned::End if !self.is_live => return Ok(Some(self.catches_up())),
                 Scanned::End => {

@@ -449,7 +449,9 @@ impl Member {
             self.pass();
             match looked {
                 Scanned::Found { .. } => return Ok(None),
-                Scanned::Nothing if limit.is_over() => return Ok(Some(Signal::TimedOut)),
+                Scanned::Nothing if limit.is_over(&mut self.scan) => {
+                    return Ok(Some(Signal::TimedOut));
+                }
                 Scanned::Nothing | Scanned::Gone { .. } => {}
                 Scanned::End => {
                     self.scan.release();
