@@ -32,12 +32,13 @@ pub(crate) fn descriptor_at(index: u32) -> &'static Descriptor {
 
 /// The type of this name, if it was published or subscribed to in this process; the first, if several types
 /// have the name. For what comes from outside: it looks through all of them.
+#[cfg(any(feature = "json", test))]
 pub(crate) fn descriptor_named(name: &str) -> Option<&'static Descriptor> {
     let types = TYPES.read();
     types.iter().find(|found| found.name == name).copied()
 }
 
-/// The type of this name and version, as [`descriptor_named`]: a process may have several versions of a type.
+/// The type of this name and version, likewise: a process may have several versions of a type.
 pub(crate) fn descriptor_of(name: &str, version: u16) -> Option<&'static Descriptor> {
     let types = TYPES.read();
     types

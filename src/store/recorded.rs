@@ -117,12 +117,15 @@ impl fmt::Debug for Raw<'_> {
     }
 }
 
+/// Writes an event of a type that only the function knows.
+type Encode = fn(&(dyn Any + Send + Sync)) -> Result<(Encoding, Vec<u8>), String>;
+
 /// An event that a typed upcaster has made.
 pub(crate) struct Value {
     event_type: &'static str,
     version: u16,
     value: Box<dyn Any + Send + Sync>,
-    encode: fn(&(dyn Any + Send + Sync)) -> Result<(Encoding, Vec<u8>), String>,
+    encode: Encode,
 }
 
 impl Value {

@@ -95,58 +95,24 @@ impl Scan {
         }
     }
 
-    /// Looks for events that pass, up to `max` of them, or more if the last append has more.
-    pub(crate) fn look(
-        &mut self,
-        max: usize,
-        mut passes: impl FnMut(&Record<'_>) -> bool,
-    ) -> Scanned {
+    /// Looks for events that pass, up to `max` of them, or more if the last append has more. A filter that panics
+    /// leaves it where it was.
+    pub(crate) fn look(&mut self, max: usize, passes: impl FnMut(&Record<'_>) -> bool) -> Scanned {
         self.release();
-        let watermark = self.reader.log.watermark();
-        self.watermark = watermark;
-        let mut cursor = self.cursor;
-        let (mut whole, mut looked_at) = (0, 0);
-        loop {
-            let before = cursor;
-            match self.reader.step(&mut cursor, watermark) {
-                Step::Record(record) => {
-                    looked_at += 1;
-                    if !record.is_mark() && passes(&record) {
-                        self.found.push(before);
-                    }
-                    if record.batch_left() == 0 {
-                        self.cursor = cursor;
-                        whole = self.found.len();
-                        if whole >= max.max(1) || looked_at >= LOOKED_AT_MAX {
-                            return match whole {
-                                0 => Scanned::Nothing,
-                                _ => Scanned::Found { is_end: false },
-                            };
-                        }
-                    }
-                }
-                Step::End => {
-                    return match whole {
-                        0 => Scanned::End,
-                        _ => Scanned::Found { is_end: true },
-                    };
-                }
-                Step::Gone => match cursor_at(&self.reader, before.position) {
-                    // Only what had been passed before was gone.
-                    Ok(there) => cursor = there,
-                    Err(_) if whole > 0 => {
-                        self.found.truncate(whole);
-                        return Scanned::Found { is_end: false };
-                    }
-                    Err(_) => {
-                        self.release();
-                        return Scanned::Gone {
-                            first: self.reader.first_whole(),
-                        };
-                    }
-                },
-            }
+        self.watermark = self.reader.log.watermark();
+        let mut passed = self.cursor;
+        let scanned = walk(
+            &self.reader,
+            self.watermark,
+            (&mut passed, &mut self.found),
+            max,
+            passes,
+        );
+        self.cursor = passed;
+        if let Scanned::Gone { .. } = scanned {
+            self.release();
         }
+        scanned
     }
 
     /// What the last look has found.
@@ -156,6 +122,59 @@ impl Scan {
             found: &self.found,
             watermark: self.watermark,
             position: self.cursor.position,
+        }
+    }
+}
+
+/// Walks on from `passed`, which is left at the end of an append, and enters in `found` what passes.
+fn walk(
+    reader: &Reader,
+    watermark: Watermark,
+    (passed, found): (&mut Cursor, &mut Vec<Cursor>),
+    max: usize,
+    mut passes: impl FnMut(&Record<'_>) -> bool,
+) -> Scanned {
+    let mut cursor = *passed;
+    let (mut whole, mut looked_at) = (0, 0);
+    loop {
+        let before = cursor;
+        match reader.step(&mut cursor, watermark) {
+            Step::Record(record) => {
+                looked_at += 1;
+                if !record.is_mark() && passes(&record) {
+                    found.push(before);
+                }
+                if record.batch_left() > 0 {
+                    continue;
+                }
+                *passed = cursor;
+                whole = found.len();
+                if whole >= max.max(1) || looked_at >= LOOKED_AT_MAX {
+                    return match whole {
+                        0 => Scanned::Nothing,
+                        _ => Scanned::Found { is_end: false },
+                    };
+                }
+            }
+            Step::End => {
+                return match whole {
+                    0 => Scanned::End,
+                    _ => Scanned::Found { is_end: true },
+                };
+            }
+            Step::Gone => match cursor_at(reader, before.position) {
+                // Only what had been passed before was gone.
+                Ok(there) => cursor = there,
+                Err(_) if whole > 0 => {
+                    found.truncate(whole);
+                    return Scanned::Found { is_end: false };
+                }
+                Err(_) => {
+                    return Scanned::Gone {
+                        first: reader.first_whole(),
+                    };
+                }
+            },
         }
     }
 }

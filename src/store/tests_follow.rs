@@ -442,7 +442,7 @@ fn what_is_left_out_is_behind_it_all_the_same() {
         .open()
         .unwrap();
     assert_eq!(follower.checkpoint(), Start::Start);
-    assert!(matches!(follower.next(LONG), Ok(Signal::CaughtUp)));
+    assert_eq!(told(&mut follower, 1), "CaughtUp");
     assert_eq!(follower.position(), Some(19_999));
     store.delete("s", ExpectedVersion::Any).unwrap();
     assert_eq!(told(&mut follower, 1), "TimedOut");
@@ -464,5 +464,171 @@ fn a_follower_that_sleeps_is_woken_to_stop() {
             }),
             Box::new(move || stopper.stop()),
         ]);
+    }
+}
+
+#[test]
+fn sd2_a_filter_that_panics_loses_nothing() {
+    let store = everything();
+    append(&store, 0..10);
+    let panics = Arc::new(AtomicU64::new(1));
+    let left = Arc::clone(&panics);
+    let mut follower = store
+        .follow(Start::Start)
+        .filter(RecordFilter::new(move |record| {
+            assert!(record.position() != 5 || left.fetch_sub(1, Ordering::Relaxed) == 0);
+            true
+        }))
+        .open()
+        .unwrap();
+    let caught = crate::event::contain(|| told(&mut follower, 100));
+    assert!(caught.is_err());
+    assert_eq!(follower.position(), None);
+    assert_eq!(told(&mut follower, 100), range(0..10));
+}
+
+/// What is done to a store and a follower of it.
+#[derive(Debug, Clone)]
+enum Action {
+    /// Appends so many events, together or one by one.
+    Append { events: u64, is_together: bool },
+    /// Appends a mark.
+    Mark,
+    /// Asks for so many events.
+    Next { max: usize },
+    /// Goes on with a follower of the checkpoint.
+    Again,
+}
+
+fn action() -> impl proptest::strategy::Strategy<Value = Action> {
+    use proptest::prelude::*;
+    prop_oneof![
+        3 => (1..60_u64, any::<bool>())
+            .prop_map(|(events, is_together)| Action::Append { events, is_together }),
+        1 => Just(Action::Mark),
+        6 => (0..80_usize).prop_map(|max| Action::Next { max }),
+        1 => Just(Action::Again),
+    ]
+}
+
+/// Every record of the log as it must be: whether it passes the filter, and whether it ends its append.
+#[derive(Default)]
+struct Oracle(Vec<(bool, bool)>);
+
+impl Oracle {
+    /// What a call for `max` events may give from `next` on, with the log as it is: the positions, and where it goes on.
+    fn batch(&self, next: u64, max: usize) -> (Vec<u64>, u64) {
+        let mut given = Vec::new();
+        for (&(passes, ends), position) in self.0[next as usize..].iter().zip(next..) {
+            if passes {
+                given.push(position);
+            }
+            if ends && given.len() >= max.max(1) {
+                return (given, position + 1);
+            }
+        }
+        (given, self.0.len() as u64)
+    }
+}
+
+fn follows_as_the_oracle_says(slow: SlowReader, filtered: bool, actions: &[Action]) {
+    let store = tiny(Retention::default().events(60));
+    let mut oracle = Oracle::default();
+    let open = |start| {
+        let mut builder = store.follow(start).slow(slow).fell_behind_after(50);
+        if filtered {
+            let odd = |record: &Record<'_>| record.view::<Count>().unwrap().number % 2 == 1;
+            builder = builder.filter(RecordFilter::new(odd));
+        }
+        builder.open()
+    };
+    let mut follower = open(Start::Start).unwrap();
+    let (mut next, mut lost, mut is_live) = (0, 0, false);
+    for action in actions {
+        match *action {
+            Action::Append {
+                events,
+                is_together,
+            } => {
+                let start = oracle.0.len() as u64;
+                if is_together {
+                    append_together(&store, start..start + events);
+                } else {
+                    append(&store, start..start + events);
+                }
+                for number in start..start + events {
+                    let is_last = number + 1 == start + events;
+                    let passes = !filtered || number % 2 == 1;
+                    oracle.0.push((passes, is_last || !is_together));
+                }
+            }
+            Action::Mark => {
+                if !oracle.0.is_empty() {
+                    store.truncate("s", 0).unwrap();
+                    oracle.0.push((false, true));
+                }
+            }
+            Action::Again => {
+                if slow == SlowReader::Lossy || next < store.reader().first() || next == 0 {
+                    continue;
+                }
+                follower = open(follower.checkpoint()).unwrap();
+                is_live = false;
+            }
+            Action::Next { max } => {
+                let first = store.reader().first_whole();
+                let end = oracle.0.len() as u64;
+                match follower.next_batch(max, Duration::ZERO) {
+                    Ok(Signal::Events(events)) => {
+                        let (expected, behind) = oracle.batch(next, max);
+                        assert_eq!(events.position() + 1, behind);
+                        let given: Vec<_> = events.map(|record| record.position()).collect();
+                        assert_eq!(given, expected);
+                        next = behind;
+                    }
+                    Ok(Signal::CaughtUp) => {
+                        assert!(!is_live && oracle.batch(next, 1).0.len() as u64 <= 50);
+                        is_live = true;
+                        next = follower.position().map_or(0, |position| position + 1);
+                    }
+                    Ok(Signal::FellBehind { by }) => {
+                        assert!(is_live && by == end - next && (by > 50 || next < first));
+                        is_live = false;
+                    }
+                    Ok(Signal::Gap { from, to }) => {
+                        assert!(slow == SlowReader::Lossy && from == next && to == first);
+                        lost += to - from;
+                        next = to;
+                    }
+                    Ok(Signal::TimedOut) => {
+                        assert!(is_live && oracle.batch(next, 1).0.is_empty());
+                        next = end;
+                    }
+                    Err(error) => {
+                        assert_eq!(error, ReadError::Truncated { first });
+                        assert!(slow == SlowReader::Demote && next < first);
+                    }
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!((follower.lost(), follower.is_live()), (lost, is_live));
+                assert_eq!(follower.position(), next.checked_sub(1));
+            }
+        }
+        if slow == SlowReader::Block {
+            assert!(store.reader().first() <= next);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn sd2_a_follower_is_given_what_the_oracle_says(
+        slow in proptest::sample::select(&[SlowReader::Block, SlowReader::Demote, SlowReader::Lossy][..]),
+        filtered in proptest::bool::ANY,
+        actions in proptest::collection::vec(action(), 1..80),
+    ) {
+        follows_as_the_oracle_says(slow, filtered, &actions);
     }
 }

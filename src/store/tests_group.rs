@@ -341,6 +341,9 @@ fn every_event_once_for_a_life_that_is_acknowledged_and_in_order() {
     let ledger = ledger.lock();
     assert_eq!(ledger.acked, [EACH; KEYS as usize]);
     assert!(ledger.again > 0 && lives.load(Ordering::Relaxed) > 12);
+    // Who was stopped may not have seen that the rest is not its own.
+    assert_eq!(numbers(&mut group.join().unwrap(), 1), [0; 0]);
+    assert_eq!(group.checkpoints(), [KEYS * EACH; 16]);
     store.retain();
     assert!(store.reader().first() > KEYS * EACH - 200);
 }
