@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 
 /// How many of a stream's latest events are compared with an append that gives ids and expects no version.
 const RECENT_MAX: u64 = 256;
+/// An append is timed if it takes the log past a multiple of 2^this.
+pub(crate) const SAMPLE_BITS: u32 = 6;
 
 /// A stream that an append is about.
 #[derive(Debug)]
@@ -442,6 +444,7 @@ impl Log {
             };
             location = self.put(tail, &header, entry.payload, &entry.extra);
             self.streams.push(stream, location);
+            stream.add_bytes(size as u64);
             target.state = StreamState::At(version);
             if entry.extra.kind_name.is_some()
                 && let Some(kind) = self.kinds.get(entry.kind)
@@ -456,6 +459,10 @@ impl Log {
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
         self.commit(location);
+        // One append in 64 is timed, told by the position: the others pay for one comparison.
+        if (first ^ tail.position) >> SAMPLE_BITS != 0 {
+            self.note_time(tail, raw);
+        }
         if has_rolled {
             self.retain(tail);
         }
@@ -464,6 +471,14 @@ impl Log {
             last: tail.position - 1,
             is_duplicate: false,
         })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_time(&self, tail: &mut Tail, since_raw: u64) {
+        let clock = &self.settings.clock;
+        let time_ns = clock.delta_ns(since_raw, clock.raw());
+        tail.append_times.record_n(time_ns, 1);
     }
 
     /// Copies one record to the end of the open segment.
@@ -560,6 +575,7 @@ impl Log {
             }
             tail.stamp = header.stamp;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
+            self.bump(&self.counts.marks, 1);
             self.commit(location);
             if has_rolled {
                 self.retain(tail);

@@ -17,4 +17,8 @@ pub(crate) struct StoreCounts {
     pub(crate) record_bytes: AtomicU64,
     /// Bytes of segments that retention let go.
     pub(crate) bytes_retired: AtomicU64,
+    /// Tombstones and truncations: positions that are no events.
+    pub(crate) marks: AtomicU64,
+    /// Readers that were made: where each begins to count what it samples.
+    pub(crate) readers: AtomicU64,
 }

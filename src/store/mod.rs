@@ -19,6 +19,7 @@ mod record;
 mod retention;
 mod segment;
 mod spare;
+mod stats;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,9 @@ pub use filter::RecordFilter;
 pub use query::{Query, Records};
 pub use reader::Reader;
 pub use retention::{Retention, RetentionPin};
+pub use stats::{
+    LARGEST_STREAMS, SegmentCounts, StatsSampler, StoreBytes, StoreRates, StoreStats, StreamStats,
+};
 pub use view::Record;
 
 use crate::event::{AsKey, Event, EventId, codec};

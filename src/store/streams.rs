@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     inline: [AtomicU64; INLINE as usize],
     /// Where the latest run begins in the pool, plus one.
     run: AtomicU64,
+    /// Bytes of all its records that there ever were.
+    bytes: AtomicU64,
 }
 
 impl Stream {
@@ -56,6 +58,18 @@ impl Stream {
     pub(crate) fn count(&self) -> u64 {
         // Acquire [index]: the locations of so many events are there (S7).
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all its records that there ever were.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record's bytes. The lock's holder's.
+    #[inline(always)]
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        let sum = self.bytes.load(Ordering::Relaxed) + bytes;
+        self.bytes.store(sum, Ordering::Relaxed);
     }
 
     /// The first version that was not truncated.
