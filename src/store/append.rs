@@ -515,6 +515,7 @@ impl Log {
         name: &str,
         expected: ExpectedVersion,
         truncate: Option<u64>,
+        given: Option<(EventId, Option<u64>)>,
     ) -> Result<u64, AppendError> {
         let mut target = Target::new(self, name, expected)?;
         let clock = &self.settings.clock;
@@ -545,6 +546,9 @@ impl Log {
             if let Some(arena) = arenas.pop() {
                 self.roll(tail, arena);
             }
+            let (id, stamp) = given.unzip();
+            let id = id.unwrap_or_else(|| EventId::derive(clock, raw, tail.sequence.next()));
+            let now = clock.wall_ns(raw);
             let header = Header {
                 size: HEADER_BYTES as u32,
                 checksum: 0,
@@ -552,9 +556,9 @@ impl Log {
                 version: truncate.unwrap_or(last),
                 stream: number,
                 kind: u32::MAX,
-                id: EventId::derive(clock, raw, tail.sequence.next()).as_u128(),
+                id: id.as_u128(),
                 correlation: 0,
-                stamp: clock.wall_ns(raw),
+                stamp: stamp.flatten().unwrap_or(now),
                 key: 0,
                 payload_bytes: 0,
                 extra_bytes: 0,
@@ -573,7 +577,7 @@ impl Log {
                 Some(version) => stream.truncate(version.max(stream.first())),
                 None => stream.delete(location),
             }
-            tail.stamp = header.stamp;
+            tail.stamp = now;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
             self.bump(&self.counts.marks, 1);
             self.commit(location);
@@ -594,12 +598,25 @@ impl Log {
 
     /// Deletes a stream: it takes no more events.
     pub(crate) fn delete(&self, name: &str, expected: ExpectedVersion) -> Result<u64, AppendError> {
-        self.mark(name, expected, None)
+        self.mark(name, expected, None, None)
+    }
+
+    /// Takes over a mark that was written somewhere else: a truncation before a version, else a tombstone.
+    #[cfg(feature = "json")]
+    pub(crate) fn mark_foreign(
+        &self,
+        name: &str,
+        truncate: Option<u64>,
+        id: EventId,
+        stamp: Option<u64>,
+    ) -> Result<u64, AppendError> {
+        let expected = ExpectedVersion::StreamExists;
+        self.mark(name, expected, truncate, Some((id, stamp)))
     }
 
     /// Forgets the events of a stream before `version`.
     pub(crate) fn truncate(&self, name: &str, version: u64) -> Result<u64, AppendError> {
-        self.mark(name, ExpectedVersion::StreamExists, Some(version))
+        self.mark(name, ExpectedVersion::StreamExists, Some(version), None)
     }
 }
 

@@ -5,11 +5,17 @@ mod batch;
 mod bell;
 mod builder;
 mod chunks;
+#[cfg(feature = "json")]
+pub mod cloudevents;
 mod counts;
 mod draft;
 mod error;
 mod expected;
+#[cfg(feature = "json")]
+mod export;
 mod filter;
+#[cfg(feature = "json")]
+mod import;
 mod kinds;
 mod location;
 mod log;
@@ -30,7 +36,11 @@ pub use builder::StoreBuilder;
 pub use draft::{Draft, IntoDraft};
 pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
+#[cfg(feature = "json")]
+pub use export::ExportReport;
 pub use filter::RecordFilter;
+#[cfg(feature = "json")]
+pub use import::{ImportFault, ImportReport};
 pub use query::{Query, Records};
 pub use reader::Reader;
 pub use retention::{Retention, RetentionPin};
