@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("breaker", &["error"]),
     ("dead_letter", &["event", "outcome", "error"]),
     ("error_event", &["event", "outcome"]),
-    ("store", &["event", "error"]),
+    ("store", &["event", "metrics", "error"]),
     ("metrics", &["event", "outcome"]),
     (
         "system",

@@ -4,7 +4,8 @@
 //! with exit code 2, so that the rest of the program only sees settings that make sense.
 
 use crate::faults::FaultArgs;
-use crate::letters::{self, Action};
+use crate::letters;
+use crate::store;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Error, Parser, Subcommand, ValueEnum, value_parser};
 use std::ops::RangeInclusive;
@@ -38,6 +39,8 @@ Examples:
           An open loop, with percentiles, an interval log and a plot in `report`
   ringbolt --fail 0.01 --fail-permanent 0.001 --dead-letters letters.jsonl
           Failures, retries, and a file for `ringbolt dead-letters`
+  ringbolt --export log.jsonl
+          A run whose log is kept, for `ringbolt store`
 
 The result goes to stdout, all else to stderr; NO_COLOR turns colours off.
 
@@ -70,14 +73,18 @@ enum Command {
     Run(RunArgs),
     /// Look through a file of dead letters, deliver them again, throw them away
     #[command(subcommand, after_long_help = letters::NOTES)]
-    DeadLetters(Action),
+    DeadLetters(letters::Action),
+    /// Look through the log of a run, read its events, dispatch them again
+    #[command(subcommand, after_long_help = store::NOTES)]
+    Store(store::Action),
 }
 
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Job {
     Run(RunArgs),
-    DeadLetters(Action),
+    DeadLetters(letters::Action),
+    Store(store::Action),
 }
 
 impl Cli {
@@ -92,6 +99,12 @@ impl Cli {
                     return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
                 }
                 return Ok(Job::DeadLetters(action));
+            }
+            Some(Command::Store(action)) => {
+                if let Some(message) = action.conflict() {
+                    return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+                }
+                return Ok(Job::Store(action));
             }
             Some(Command::Run(run)) => run,
             None => self.run,
@@ -180,6 +193,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letters: Option<PathBuf>,
 
+    /// Append every event to an event store in memory, in the stream of its key, and report on the store
+    #[arg(long)]
+    store: bool,
+
+    /// Write the store's log into this file, a CloudEvent on each line, for `ringbolt store`; `-` is
+    /// stdout, and the result then goes to stderr. Implies --store
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -204,6 +226,11 @@ impl RunArgs {
 
     fn lane_count(&self) -> usize {
         self.worker_count() * self.publisher_count()
+    }
+
+    /// Whether events are appended to a store.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store || self.export.is_some()
     }
 
     /// Slots of each lane.
@@ -244,7 +271,7 @@ pub(crate) enum Format {
     Json,
 }
 
-fn above_zero(text: &str) -> Result<f64, String> {
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         Ok(_) => Err("must be above 0 and finite".to_owned()),
@@ -260,7 +287,7 @@ mod tests {
         fn into_run(self) -> Result<RunArgs, Error> {
             match self.into_job()? {
                 Job::Run(run) => Ok(run),
-                Job::DeadLetters(action) => panic!("{action:?} is no run"),
+                job => panic!("{job:?} is no run"),
             }
         }
     }

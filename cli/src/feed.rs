@@ -1,6 +1,6 @@
 //! From the flow or the input into the engine: the publishing threads.
 //!
-//! input → **feed** → *the engine* → check → summary
+//! input → **feed** → outlet → *the engine* → check → summary
 //!
 //! Events are split among the publishers by their key, so that the order of a key is the order of one
 //! publisher and therefore defined. A publisher waits for the moment an event is due, and ends when the
@@ -11,9 +11,9 @@ use crate::console::Console;
 use crate::flow::{Flow, mix};
 use crate::input::{Fields, InputError, NO_TYPES, Record, Source};
 use crate::input_event::InputEvent;
+use crate::outlet::Outlet;
 use crate::pace::Pace;
 use crate::stop::Stop;
-use ringbolt::{Event, Options, Publisher};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -28,22 +28,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Bad lines that are described; more are only counted.
 const DESCRIBED_MAX: u64 = 20;
 
-/// Publishes one event: at full speed as it comes, else with the moment it was due.
-///
-/// # Errors
-/// Why it was refused.
-pub(crate) fn publish<E: Event>(
-    publisher: &mut Publisher,
-    event: E,
-    due: Option<u64>,
-) -> Result<(), String> {
-    let result = match due {
-        None => publisher.publish(event),
-        Some(due) => publisher.publish_with(event, Options::new().intended(due)),
-    };
-    result.map_err(|refused| format!("an event was refused: {refused}"))
-}
-
 /// Publishes the share of one publisher, by its place among how many, of the built-in flow.
 ///
 /// Every publisher generates all of it and passes over what is not its own: so the events are the same,
@@ -52,7 +36,7 @@ pub(crate) fn publish<E: Event>(
 /// # Errors
 /// Why an event was refused.
 pub(crate) fn feed_flow(
-    publisher: &mut Publisher,
+    outlet: &mut Outlet,
     flow: Flow,
     (place, count): (usize, usize),
     pace: &Pace,
@@ -66,7 +50,7 @@ pub(crate) fn feed_flow(
         if due.map_or_else(|| stop.is_asked(), |due| !pace.wait_until(due, stop)) {
             return Ok(());
         }
-        planned.event.publish(publisher, due)?;
+        planned.event.put(outlet, due)?;
     }
     Ok(())
 }
@@ -83,7 +67,7 @@ pub(crate) struct Item {
 /// # Errors
 /// Why an event was refused.
 pub(crate) fn feed_input(
-    publisher: &mut Publisher,
+    outlet: &mut Outlet,
     items: &Receiver<Item>,
     pace: &Pace,
     stop: &Stop,
@@ -94,7 +78,7 @@ pub(crate) fn feed_input(
                 if due.is_some_and(|due| !pace.wait_until(due, stop)) {
                     return Ok(());
                 }
-                publish(publisher, event, due)?;
+                outlet.put(event, due)?;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

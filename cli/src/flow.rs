@@ -7,8 +7,8 @@
 //!
 //! The same seed and number give the same events, whatever the number of publishers and workers.
 
-use crate::feed::publish;
-use ringbolt::{Event, Publisher};
+use crate::outlet::Outlet;
+use ringbolt::Event;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -107,16 +107,16 @@ impl FlowEvent {
         }
     }
 
-    /// Publishes the event inside, due at a moment or now.
+    /// Hands on the event inside, due at a moment or now.
     ///
     /// # Errors
     /// Why it was refused.
-    pub(crate) fn publish(self, publisher: &mut Publisher, due: Option<u64>) -> Result<(), String> {
+    pub(crate) fn put(self, outlet: &mut Outlet, due: Option<u64>) -> Result<(), String> {
         match self {
-            Self::Placed(event) => publish(publisher, event, due),
-            Self::Amended(event) => publish(publisher, event, due),
-            Self::Filled(event) => publish(publisher, event, due),
-            Self::Cancelled(event) => publish(publisher, event, due),
+            Self::Placed(event) => outlet.put(event, due),
+            Self::Amended(event) => outlet.put(event, due),
+            Self::Filled(event) => outlet.put(event, due),
+            Self::Cancelled(event) => outlet.put(event, due),
         }
     }
 }

@@ -12,12 +12,15 @@ use crate::flow::Flow;
 use crate::input::{Fields, Source};
 use crate::letters::Rewrite;
 use crate::monitor::{Monitor, console_of, progress_line};
+use crate::outlet::Outlet;
 use crate::pace::{Pace, Plan};
 use crate::report::Directory;
 use crate::stop::Stop;
+use crate::store::Export;
 use crate::summary::{Failing, Summary};
 use anyhow::{Context as _, Result};
 use ringbolt::metrics::Report;
+use ringbolt::store::{EventStore, StatsSampler};
 use ringbolt::{DeadLetters, EventSystem, Filter};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +45,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let directory = args.report.as_deref().map(Directory::begin).transpose()?;
     let letters_file = args.dead_letters.as_deref();
     let letters_file = letters_file.map(Rewrite::begin).transpose()?;
+    let export = args.export.as_deref().map(Export::begin).transpose()?;
+    let is_result_on_stderr = export.as_ref().is_some_and(Export::is_stdout);
+    let store = args.has_store().then(|| EventStore::builder().build());
+    let store = store.transpose()?;
     let progress = progress_line();
     let console = console_of(progress.as_ref());
 
@@ -60,8 +67,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let monitor = Monitor::start(system.handle(), progress, directory)
         .context("the watching thread cannot be started")?;
     let reader_state = Arc::new(ReaderState::default());
+    let mut sampler = store.as_ref().map(EventStore::stats_sampler);
     let started = Instant::now();
-    let published = publish_all(args, sources, system, &stop, &console, &reader_state);
+    let fed = Fed {
+        system,
+        store: store.as_ref(),
+        stop: &stop,
+    };
+    let published = publish_all(args, sources, &fed, &console, &reader_state);
+    // Before the engine is waited for: the rates are those of appending.
+    let stored = sampler.as_mut().map(StatsSampler::sample);
     engine.settle(&stop);
     let drained = system.shutdown(DRAIN)?;
     let elapsed = started.elapsed();
@@ -81,9 +96,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     // The workers' states go with the engine, and leave their counts as they do.
     drop(engine);
     let tally = sink.tally(&letter_count.places);
-    let summary = Summary::new(&report, tally, failing, reader_state.bad_lines(), elapsed);
+    let mut summary = Summary::new(&report, tally, failing, reader_state.bad_lines(), elapsed);
+    summary.store = stored;
+    let exported = store
+        .zip(export)
+        .map(|(store, export)| export.finish(&store));
     // Printed before the directory is written, and whatever becomes of that.
-    let printed = print(args.format, &summary, &report);
+    let printed = if is_result_on_stderr {
+        print_to(anstream::stderr().lock(), args.format, &summary, &report)
+    } else {
+        print(args.format, &summary, &report)
+    };
     let written = watched.and_then(|directory| match directory {
         Some(directory) => directory.finish(&summary, &report),
         None => Ok(()),
@@ -116,7 +139,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if summary.failed > 0 {
         fault(format!("{} events failed", summary.failed));
     }
-    for error in [Some(written), letters_written].into_iter().flatten() {
+    for error in [Some(written), letters_written, exported]
+        .into_iter()
+        .flatten()
+    {
         if let Err(error) = error {
             fault(format!("{error:#}"));
         }
@@ -154,22 +180,35 @@ fn write_letters(letters: &DeadLetters, mut file: Rewrite, console: &Console) ->
     Ok(())
 }
 
+/// What is fed, and when to end.
+struct Fed<'r> {
+    system: &'r EventSystem,
+    store: Option<&'r EventStore>,
+    stop: &'r Stop,
+}
+
+impl Fed<'_> {
+    fn outlet(&self) -> Outlet {
+        Outlet::new(self.system.publisher(), self.store)
+    }
+}
+
 /// Publishes everything, and returns when that is done or the run is to stop. The error is why the
 /// engine refused an event.
 fn publish_all(
     args: &RunArgs,
     sources: Vec<Source>,
-    system: &EventSystem,
-    stop: &Stop,
+    fed: &Fed<'_>,
     console: &Console,
     reader_state: &Arc<ReaderState>,
 ) -> Result<(), String> {
+    let (system, stop) = (fed.system, fed.stop);
     let pace = Pace::new(plan(args), system.clock());
     let count = args.publisher_count();
     if sources.is_empty() {
         return on_publishers((0..count).collect(), stop, |place| {
             let flow = Flow::new(args.seed, args.flow_events());
-            feed_flow(&mut system.publisher(), flow, (place, count), &pace, stop)
+            feed_flow(&mut fed.outlet(), flow, (place, count), &pace, stop)
         });
     }
     let (publishers, lines) = lines_to(count);
@@ -192,7 +231,7 @@ fn publish_all(
         .spawn(move || reader.read())
         .map_err(|error| format!("the reading thread cannot be started: {error}"))?;
     let result = on_publishers(lines, stop, |line| {
-        feed_input(&mut system.publisher(), &line, &pace, stop)
+        feed_input(&mut fed.outlet(), &line, &pace, stop)
     });
     // A reader that waits for a pipe cannot be woken; when the run is stopped it is left behind.
     if !stop.is_asked() {
@@ -259,10 +298,23 @@ fn plan(args: &RunArgs) -> Plan {
 }
 
 pub(crate) fn print(format: Format, summary: &Summary, report: &Report) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+    print_to(anstream::stdout().lock(), format, summary, report)
+}
+
+fn print_to(
+    mut out: impl Write,
+    format: Format,
+    summary: &Summary,
+    report: &Report,
+) -> io::Result<()> {
     match format {
         Format::Json => writeln!(out, "{}", summary.to_json()?)?,
-        Format::Text => write!(out, "{}\n{}", summary.to_text(), report.to_text())?,
+        Format::Text => {
+            write!(out, "{}\n{}", summary.to_text(), report.to_text())?;
+            if let Some(store) = &summary.store {
+                write!(out, "\n{store}")?;
+            }
+        }
     }
     out.flush()
 }

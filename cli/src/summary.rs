@@ -4,6 +4,7 @@ use crate::check::Tally;
 use crate::faults::has_given_up;
 use ringbolt::BreakerTransitions;
 use ringbolt::metrics::{AttemptCounts, Latency, Report};
+use ringbolt::store::StoreStats;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,6 +49,21 @@ pub(crate) struct Summary {
     /// What became of a file's letters; the other figures are of their deliveries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redelivery: Option<Redelivery>,
+    /// What became of a log's events; the other figures are of their deliveries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Replay>,
+    /// What the event store has, if the run had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<StoreStats>,
+}
+
+/// What became of a log's events.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Replay {
+    /// Events in the file.
+    pub(crate) events: u64,
+    /// Those of them that were meant, and dispatched.
+    pub(crate) dispatched: u64,
 }
 
 /// What became of a file's letters.
@@ -160,6 +176,8 @@ impl Summary {
             stamps: report.stamps.name(),
             types: tally.types,
             redelivery: None,
+            replay: None,
+            store: None,
         }
     }
 
@@ -187,6 +205,14 @@ impl Summary {
                 grouped(redelivery.failed_again),
                 grouped(redelivery.given_up),
                 grouped(redelivery.left)
+            );
+        }
+        if let Some(replay) = &self.replay {
+            let _ = writeln!(
+                text,
+                "replayed: {} of {} events",
+                grouped(replay.dispatched),
+                grouped(replay.events)
             );
         }
         self.tell_failing(&mut text);

@@ -1,8 +1,13 @@
-//! The command's readers, mounted from where they stand, and what every input must leave true.
+//! The command's readers, mounted from where they stand, the import of the store, and what every input must leave true.
 //!
 //! The command is a program without a library, so its files are taken in by path, as `loom-tests` does with the engine's.
 
-#[allow(dead_code, unreachable_pub, reason = "the program uses more of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the program uses more of it"
+)]
 #[path = "../../cli/src/input/mod.rs"]
 mod input;
 #[allow(dead_code, unreachable_pub, reason = "the program uses more of it")]
@@ -31,6 +36,7 @@ mod summary {
 
 use input::{Fields, InputError, Record, Source};
 use line::Letter;
+use ringbolt::store::{EventStore, Query};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -142,6 +148,56 @@ pub fn letter(line: &[u8]) -> bool {
     };
     assert_eq!(shown(&again), shown(&letter), "another letter came back");
     true
+}
+
+/// Reads lines of events and checks what holds for all: a line is an event, or is refused with its number and a
+/// reason; what was taken is written, read again into an empty store, and written again as the same lines. How many
+/// events were taken.
+pub fn store(text: &[u8]) -> u64 {
+    let small = || {
+        let builder = EventStore::builder().segment_bytes(1 << 14).populate(false);
+        builder
+            .build()
+            .expect("the settings are within their ranges")
+    };
+    let written = |store: &EventStore| {
+        let mut lines = Vec::new();
+        let report = store.export(&mut lines, Query::all());
+        let report = report.expect("memory takes it");
+        (lines, report.events + report.marks)
+    };
+    let first = small();
+    let report = first.import(text);
+    let lines = text.split(|byte| *byte == b'\n');
+    let told = lines.filter(|line| !line.trim_ascii().is_empty()).count() as u64;
+    let taken = report.events + report.marks;
+    assert_eq!(
+        taken + report.duplicates + report.refused,
+        told,
+        "each line is something"
+    );
+    let line_count = 1 + text.iter().filter(|byte| **byte == b'\n').count() as u64;
+    for fault in &report.faults {
+        assert!(
+            (1..=line_count).contains(&fault.line),
+            "there is such a line"
+        );
+        assert!(!fault.message.is_empty(), "no reason is given");
+    }
+    assert_eq!(first.reader().end(), taken, "half an event is left");
+    let (mut lines, count) = written(&first);
+    assert_eq!(count, taken, "what was taken is there");
+    let again = small();
+    if cfg!(feature = "planted") && (report.events, report.refused) == (1, 1) {
+        lines.truncate(lines.len() / 2);
+    }
+    let report = again.import(&lines[..]);
+    assert!(
+        report.faults.is_empty() && report.duplicates == 0 && report.renumbered == 0,
+        "another log came back: {report:?}"
+    );
+    assert_eq!(written(&again), (lines, count), "another log came back");
+    taken
 }
 
 /// Reads a time: nanoseconds since 1970, and what another reader of numbers makes of the same text.

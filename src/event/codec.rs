@@ -297,7 +297,11 @@ pub(crate) struct TextFns {
     encode: fn(&Kept) -> Option<Result<String, String>>,
     decode: fn(&str, Class, Head) -> Option<Result<Slot, String>>,
     decode_bytes: fn(&[u8], Class, bool, Head) -> Option<Result<Slot, String>>,
+    look: fn(&[u8]) -> Option<Look>,
 }
+
+/// What a type's codec says of bytes: what it makes of values, and the key's hash of the value that these are.
+type Look = (Encoding, Result<Option<u64>, String>);
 
 impl TextFns {
     pub(crate) fn of<E: Event>() -> Self {
@@ -335,6 +339,14 @@ impl TextFns {
                     })
                 }))
             },
+            look: |bytes| {
+                let codec = codec::<E>()?;
+                let key = codec.decode(bytes).and_then(|event| {
+                    let key = contain(|| event.key().hash());
+                    key.map_err(|panic| format!("its key panicked: {panic}"))
+                });
+                Some((codec.encoding(), key))
+            },
         }
     }
 
@@ -362,6 +374,16 @@ impl TextFns {
         head: Head,
     ) -> Option<Result<Slot, String>> {
         (self.decode_bytes)(bytes, class, is_keyed, head)
+    }
+
+    /// What the type's codec makes of values, and whether these bytes are one: the hash of its key, if it has one, or why
+    /// they are none. `None` if the type has no codec.
+    #[cfg_attr(
+        not(feature = "json"),
+        allow(dead_code, reason = "only files of JSON lines are read so far")
+    )]
+    pub(crate) fn look(&self, bytes: &[u8]) -> Option<Look> {
+        (self.look)(bytes)
     }
 
     /// An event from its text, with this envelope but for the key, which is asked of the value; `None` if the

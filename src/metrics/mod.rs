@@ -14,6 +14,7 @@ mod latency;
 mod recorder;
 mod report;
 
+pub(crate) use buckets::CoarseBuckets;
 pub(crate) use cell::{CountsCell, MARK_BREAKER, MARK_HELD, MARK_TIMED, MARK_WITHDRAWN};
 pub use counts::*;
 pub use hgrm::*;
@@ -22,3 +23,4 @@ pub use hlog::*;
 pub use latency::*;
 pub(crate) use recorder::{Recorder, Recording};
 pub use report::*;
+pub(crate) use report::{Table, grouped, printable};

@@ -12,7 +12,7 @@ use super::latency::{Latency, LatencySummary};
 use crate::event::Class;
 use serde::Serialize;
 use std::fmt;
-use table::{Table, grouped, printable};
+pub(crate) use table::{Table, grouped, printable};
 
 pub use table::readable_ns;
 

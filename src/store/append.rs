@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 
 /// How many of a stream's latest events are compared with an append that gives ids and expects no version.
 const RECENT_MAX: u64 = 256;
+/// An append is timed if it takes the log past a multiple of 2^this.
+pub(crate) const SAMPLE_BITS: u32 = 6;
 
 /// A stream that an append is about.
 #[derive(Debug)]
@@ -475,6 +477,7 @@ impl Log {
             };
             location = self.put(tail, &header, entry.payload, &entry.extra);
             self.streams.push(stream, location);
+            stream.add_bytes(size as u64);
             target.state = StreamState::At(version);
             if entry.extra.kind_name.is_some()
                 && let Some(kind) = self.kinds.get(entry.kind)
@@ -490,6 +493,10 @@ impl Log {
         self.bump(&self.counts.record_bytes, record_bytes);
         self.note_end(tail.position);
         self.commit(location);
+        // One append in 64 is timed, told by the position: the others pay for one comparison.
+        if is_timed(first, tail.position) {
+            self.note_time(tail, raw);
+        }
         if has_rolled {
             self.retain(tail);
         }
@@ -498,6 +505,14 @@ impl Log {
             last: tail.position - 1,
             is_duplicate: false,
         })
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_time(&self, tail: &mut Tail, since_raw: u64) {
+        let clock = &self.settings.clock;
+        let time_ns = clock.delta_ns(since_raw, clock.raw());
+        tail.append_times.record_n(time_ns, 1);
     }
 
     /// Copies one record to the end of the open segment.
@@ -540,6 +555,7 @@ impl Log {
         name: &str,
         expected: ExpectedVersion,
         truncate: Option<u64>,
+        given: Option<(EventId, Option<u64>)>,
     ) -> Result<u64, AppendError> {
         let mut target = Target::new(self, name, expected)?;
         let clock = &self.settings.clock;
@@ -571,6 +587,9 @@ impl Log {
             if let Some(arena) = arenas.pop() {
                 self.roll(tail, arena, 0);
             }
+            let (id, stamp) = given.unzip();
+            let id = id.unwrap_or_else(|| EventId::derive(clock, raw, tail.sequence.next()));
+            let now = clock.wall_ns(raw);
             let header = Header {
                 size: HEADER_BYTES as u32,
                 checksum: 0,
@@ -578,9 +597,9 @@ impl Log {
                 version: truncate.unwrap_or(last),
                 stream: number,
                 kind: u32::MAX,
-                id: EventId::derive(clock, raw, tail.sequence.next()).as_u128(),
+                id: id.as_u128(),
                 correlation: 0,
-                stamp: clock.wall_ns(raw),
+                stamp: stamp.flatten().unwrap_or(now),
                 key: 0,
                 payload_bytes: 0,
                 extra_bytes: 0,
@@ -599,9 +618,10 @@ impl Log {
                 Some(version) => stream.truncate(version.max(stream.first())),
                 None => stream.delete(location),
             }
-            tail.stamp = header.stamp;
+            tail.stamp = now;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
             self.note_end(tail.position);
+            self.bump(&self.counts.marks, 1);
             self.commit(location);
             if has_rolled {
                 self.retain(tail);
@@ -617,13 +637,32 @@ impl Log {
 
     /// Deletes a stream: it takes no more events.
     pub(crate) fn delete(&self, name: &str, expected: ExpectedVersion) -> Result<u64, AppendError> {
-        self.mark(name, expected, None)
+        self.mark(name, expected, None, None)
+    }
+
+    /// Takes over a mark that was written somewhere else: a truncation before a version, else a tombstone.
+    #[cfg(feature = "json")]
+    pub(crate) fn mark_foreign(
+        &self,
+        name: &str,
+        truncate: Option<u64>,
+        id: EventId,
+        stamp: Option<u64>,
+    ) -> Result<u64, AppendError> {
+        let expected = ExpectedVersion::StreamExists;
+        self.mark(name, expected, truncate, Some((id, stamp)))
     }
 
     /// Forgets the events of a stream before `version`.
     pub(crate) fn truncate(&self, name: &str, version: u64) -> Result<u64, AppendError> {
-        self.mark(name, ExpectedVersion::StreamExists, Some(version))
+        self.mark(name, ExpectedVersion::StreamExists, Some(version), None)
     }
+}
+
+/// Whether an append of the positions from `first` to before `end` is one whose time is noted.
+#[inline(always)]
+pub(super) fn is_timed(first: u64, end: u64) -> bool {
+    (first ^ end) >> SAMPLE_BITS != 0
 }
 
 fn conflict(target: &Target<'_>) -> Conflict {

@@ -19,4 +19,8 @@ pub(crate) struct StoreCounts {
     pub(crate) bytes_retired: AtomicU64,
     /// Positions that lossy followers and groups were told to be gone.
     pub(crate) lost: AtomicU64,
+    /// Tombstones and truncations: positions that are no events.
+    pub(crate) marks: AtomicU64,
+    /// Readers that were made: where each begins to count what it samples.
+    pub(crate) readers: AtomicU64,
 }

@@ -19,6 +19,7 @@ use super::snapshot::Snapshots;
 use super::spare::Spare;
 use super::streams::{Pool, Streams};
 use crate::event::SequenceLease;
+use crate::metrics::CoarseBuckets;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::clock::Clock;
 use crate::sync::{Arena, Barrier, CachePadded, Mutex, MutexGuard};
@@ -35,6 +36,8 @@ pub(crate) struct LogSettings {
 
 /// How many words of a stream index are made at once, as a power of two.
 const POOL_BITS: u32 = 18;
+/// Appends up to this, 1 ms, find their bucket made.
+const TIMES_NS_FIRST: u64 = (1 << 20) - 1;
 
 /// What only the lock's holder touches.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(crate) struct Tail {
     /// Bytes of all segments that are not retired.
     pub(crate) bytes_kept: u64,
     pub(crate) sequence: SequenceLease,
+    /// How long sampled appends took.
+    pub(crate) append_times: CoarseBuckets,
 }
 
 impl Tail {
@@ -84,6 +89,10 @@ pub(crate) struct Log {
     pub(crate) bell: Bell,
     pub(crate) groups: Groups,
     pub(crate) snapshots: Snapshots,
+    /// How long sampled reads took: readers bring theirs by the dozen, so a lock is seldom met.
+    pub(crate) read_times: Mutex<CoarseBuckets>,
+    /// The stamp at which the log was made.
+    pub(crate) started_raw: u64,
     spare: Spare,
 }
 
@@ -102,6 +111,7 @@ impl Log {
                 stamp: 0,
                 bytes_kept: 0,
                 sequence: SequenceLease::default(),
+                append_times: CoarseBuckets::up_to(TIMES_NS_FIRST),
             })),
             end: CachePadded::new(AtomicU64::new(0)),
             segments: Chunks::new(),
@@ -113,6 +123,8 @@ impl Log {
             bell: Bell::new(barrier),
             groups: Groups::default(),
             snapshots: Snapshots::default(),
+            read_times: Mutex::default(),
+            started_raw: settings.clock.raw(),
             spare: Spare::new(settings.segment_bytes, is_populated),
             settings,
         }
@@ -244,14 +256,13 @@ impl Log {
         retired
     }
 
-    /// Bytes of segments that were retired and that a reader still has pinned.
-    pub(crate) fn bytes_held(&self) -> u64 {
-        let first = self.kept();
-        (0..first)
-            .rev()
+    /// Segments that were retired and that a reader still has pinned, and their bytes.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        (0..self.kept())
             .filter_map(|segment| self.segments.get(segment as usize))
             .map(Segment::bytes)
-            .sum()
+            .filter(|bytes| *bytes > 0)
+            .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
     }
 
     /// The smallest segment that makes sense.

@@ -6,15 +6,21 @@ mod batch;
 mod bell;
 mod builder;
 mod chunks;
+#[cfg(feature = "json")]
+pub mod cloudevents;
 mod counts;
 mod deal;
 mod decide;
 mod draft;
 mod error;
 mod expected;
+#[cfg(feature = "json")]
+mod export;
 mod filter;
 mod follow;
 mod group;
+#[cfg(feature = "json")]
+mod import;
 mod kinds;
 mod location;
 mod log;
@@ -30,6 +36,7 @@ mod signal;
 mod single;
 mod snapshot;
 mod spare;
+mod stats;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -54,9 +61,13 @@ pub use decide::{Changes, ExecuteError, Executed};
 pub use draft::{Draft, IntoDraft};
 pub use error::{AppendError, Conflict, ReadError};
 pub use expected::{ExpectedVersion, StreamState};
+#[cfg(feature = "json")]
+pub use export::ExportReport;
 pub use filter::RecordFilter;
 pub use follow::{FollowBuilder, Follower};
 pub use group::{Group, GroupBuilder};
+#[cfg(feature = "json")]
+pub use import::{ImportFault, ImportReport};
 pub(crate) use location::Watermark;
 pub use member::Member;
 pub use query::{Query, Records};
@@ -67,6 +78,9 @@ pub use retention::{Retention, RetentionPin};
 pub use scan::Events;
 pub use signal::{Signal, SlowReader, Start, Stopper};
 pub use snapshot::{Snapshot, SnapshotPolicy};
+pub use stats::{
+    LARGEST_STREAMS, SegmentCounts, StatsSampler, StoreBytes, StoreRates, StoreStats, StreamStats,
+};
 pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 

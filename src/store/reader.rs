@@ -5,6 +5,7 @@
 //! Readers take no lock and copy nothing (SD5). A segment is pinned when a reader first looks into it and let go by
 //! [`Reader::release`], or with the reader; until then its memory stays, retired or not.
 
+use super::append::SAMPLE_BITS;
 use super::error::ReadError;
 use super::location::{Location, Watermark};
 use super::log::Log;
@@ -14,15 +15,23 @@ use super::segment::Segment;
 use super::streams::Run;
 use super::view::Record;
 use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// A reader of the store, for one thread at a time.
 pub struct Reader {
     pub(crate) log: Arc<Log>,
     pins: RefCell<SmallVec<[u64; 4]>>,
+    /// Reads so far, counted from somewhere: one in 64 is timed.
+    reads: Cell<u64>,
+    /// Times that are not told yet.
+    times_ns: RefCell<SmallVec<[u64; TIMES_KEPT]>>,
 }
+
+/// Times that a reader keeps before it tells them.
+const TIMES_KEPT: usize = 16;
 
 /// Where a walk through the log goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +53,45 @@ pub(crate) enum Step<'a> {
 
 impl Reader {
     pub(crate) fn new(log: Arc<Log>) -> Self {
+        // Readers that read once are sampled too: they do not all begin with the same number.
+        let first = log.counts.readers.fetch_add(1, Ordering::Relaxed);
         Self {
             log,
             pins: RefCell::default(),
+            reads: Cell::new(first),
+            times_ns: RefCell::default(),
+        }
+    }
+
+    /// Does a read, and times it if it is one of the few.
+    #[inline(always)]
+    fn sampled<T>(&self, read: impl FnOnce() -> T) -> T {
+        let count = self.reads.get() + 1;
+        self.reads.set(count);
+        if count & ((1 << SAMPLE_BITS) - 1) != 0 {
+            return read();
+        }
+        let clock = &self.log.settings.clock;
+        let raw = clock.raw();
+        let found = read();
+        self.note_time(clock.delta_ns(raw, clock.raw()));
+        found
+    }
+
+    #[cold]
+    fn note_time(&self, time_ns: u64) {
+        let mut times = self.times_ns.borrow_mut();
+        if times.len() == TIMES_KEPT {
+            self.tell(&mut times);
+        }
+        times.push(time_ns);
+    }
+
+    #[cold]
+    fn tell(&self, times: &mut SmallVec<[u64; TIMES_KEPT]>) {
+        let mut told = self.log.read_times.lock();
+        for time_ns in times.drain(..) {
+            told.record_n(time_ns, 1);
         }
     }
 
@@ -107,6 +152,10 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Truncated`] if it is no longer kept.
     pub fn get(&self, position: u64) -> Result<Option<Record<'_>>, ReadError> {
+        self.sampled(|| self.find(position))
+    }
+
+    fn find(&self, position: u64) -> Result<Option<Record<'_>>, ReadError> {
         let watermark = self.log.watermark();
         if position >= self.end_at(watermark) {
             return Ok(None);
@@ -120,6 +169,11 @@ impl Reader {
     /// The latest event of a stream.
     #[must_use]
     pub fn latest(&self, stream: &str) -> Option<Record<'_>> {
+        self.sampled(|| self.find_latest(stream))
+    }
+
+    #[inline(always)]
+    fn find_latest(&self, stream: &str) -> Option<Record<'_>> {
         let streams = &self.log.streams;
         let watermark = self.log.watermark();
         let stream = streams.get(streams.find(streams.hash(stream), stream)?)?;
@@ -143,7 +197,7 @@ impl Reader {
     /// [`ReadError::Truncated`] if it begins below what is kept, [`ReadError::NoStream`] for a stream that is not there,
     /// [`ReadError::Invalid`] for a range that ends before it begins.
     pub fn read(&self, query: Query) -> Result<Records<'_>, ReadError> {
-        Records::new(self, query)
+        self.sampled(|| Records::new(self, query))
     }
 
     pub(crate) fn truncated(&self) -> ReadError {
@@ -305,6 +359,10 @@ fn behind(segment: u64, offset: usize) -> Location {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.release();
+        let times = &mut *self.times_ns.borrow_mut();
+        if !times.is_empty() {
+            self.tell(times);
+        }
     }
 }
 

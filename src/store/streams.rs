@@ -30,7 +30,6 @@ const TABLES_MAX: usize = 32;
 #[repr(align(64))]
 pub(crate) struct Stream {
     name: OnceLock<SmallVec<[u8; 24]>>,
-    hash: AtomicU64,
     /// How many events it has ever had: the version of the next.
     count: AtomicU64,
     /// Where the latest lies.
@@ -47,6 +46,8 @@ pub(crate) struct Stream {
     room: AtomicU64,
     /// The hash of its name as a key, for events that have none.
     key: AtomicU64,
+    /// Bytes of all its records that there ever were.
+    bytes: AtomicU64,
 }
 
 impl Stream {
@@ -78,6 +79,18 @@ impl Stream {
     /// Sets it. The lock's holder's, before the first event.
     pub(crate) fn set_key(&self, key: u64) {
         self.key.store(key, Ordering::Relaxed);
+    }
+
+    /// Bytes of all its records that there ever were.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record's bytes. The lock's holder's.
+    #[inline(always)]
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        let sum = self.bytes.load(Ordering::Relaxed) + bytes;
+        self.bytes.store(sum, Ordering::Relaxed);
     }
 
     /// The first version that was not truncated.
@@ -195,7 +208,6 @@ impl Streams {
         let number = self.count.load(Ordering::Relaxed);
         let next = number.checked_add(1).filter(|&next| next < u32::MAX)?;
         let stream = self.rows.make(number as usize);
-        stream.hash.store(hash, Ordering::Relaxed);
         stream
             .name
             .get_or_init(|| SmallVec::from_slice(name.as_bytes()));
@@ -206,7 +218,7 @@ impl Streams {
             let slots = self.tables[table].get_or_init(|| empty(SLOTS_MIN << table));
             for number in 0..number {
                 if let Some(stream) = self.get(number) {
-                    put(slots, stream.hash.load(Ordering::Relaxed), number);
+                    put(slots, self.hash(stream.name()), number);
                 }
             }
             // Release [stream]: pairs with the Acquire in `find`.

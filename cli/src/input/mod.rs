@@ -13,6 +13,8 @@ mod json;
 mod text;
 mod time;
 
+pub(crate) use time::parse as parse_time;
+
 use crate::summary::printable;
 use anyhow::Context as _;
 use flate2::bufread::MultiGzDecoder;

@@ -1,6 +1,6 @@
 //! Times in the input: RFC 3339, or integers since 1970.
 
-use jiff::Timestamp;
+use ringbolt::store::cloudevents::time_ns;
 
 /// Integers below this are seconds (until the year 5138); each step of a thousand is the next unit.
 const SECONDS_BELOW: u128 = 100_000_000_000;
@@ -43,48 +43,7 @@ pub(crate) fn epoch(value: i64) -> i128 {
 /// Anything that RFC 3339 does not allow, though ISO 8601 may: no seconds, an offset without minutes or
 /// out of range, no offset.
 pub(crate) fn rfc3339(text: &str) -> Result<i128, String> {
-    let refused =
-        || format!("time {text:?} is not RFC 3339 (as 2018-04-05T17:31:00Z) nor an epoch integer");
-    let (shape_end, fraction_end) = shape(text.as_bytes()).ok_or_else(refused)?;
-    // Finer than nanoseconds is cut off: jiff would refuse it, RFC 3339 does not.
-    let fraction = &text[shape_end..fraction_end.min(shape_end + 10)];
-    let plain = format!("{}{fraction}{}", &text[..shape_end], &text[fraction_end..]);
-    let timestamp: Timestamp = plain.parse().map_err(|_| refused())?;
-    Ok(timestamp.as_nanosecond())
-}
-
-/// Checks the letters and digits of RFC 3339, leaving to jiff which days there are. Gives the places
-/// where the fraction begins and ends.
-fn shape(text: &[u8]) -> Option<(usize, usize)> {
-    let fits = |part: &[u8], pattern: &[u8]| {
-        part.len() == pattern.len()
-            && part.iter().zip(pattern).all(|(byte, wanted)| match wanted {
-                b'0' => byte.is_ascii_digit(),
-                b'T' => matches!(byte, b'T' | b't' | b' '),
-                _ => byte == wanted,
-            })
-    };
-    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
-    let rest = text.get(SHAPE.len()..)?;
-    if !fits(&text[..SHAPE.len()], SHAPE) {
-        return None;
-    }
-    let fraction = match rest {
-        [b'.', digits @ ..] => {
-            let count = digits
-                .iter()
-                .take_while(|byte| byte.is_ascii_digit())
-                .count();
-            (count > 0).then_some(count + 1)?
-        }
-        _ => 0,
-    };
-    let offset = &rest[fraction..];
-    let is_utc = matches!(offset, b"Z" | b"z");
-    let is_offset = (fits(offset, b"+00:00") || fits(offset, b"-00:00"))
-        && &offset[1..3] < b"24".as_slice()
-        && &offset[4..] < b"60".as_slice();
-    (is_utc || is_offset).then_some((SHAPE.len(), SHAPE.len() + fraction))
+    time_ns(text).map_err(|reason| format!("{reason} nor an epoch integer"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 ///
 /// Widths are counted in characters; wide scripts come out of line, which reports can bear.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     text_column_count: usize,
     rows: Vec<Vec<String>>,
 }
@@ -14,7 +14,7 @@ const GAP: &str = "  ";
 
 impl Table {
     /// An empty table with these headings.
-    pub(super) fn new<const T: usize, const N: usize>(text: [&str; T], numbers: [&str; N]) -> Self {
+    pub(crate) fn new<const T: usize, const N: usize>(text: [&str; T], numbers: [&str; N]) -> Self {
         let headings = text.into_iter().chain(numbers).map(str::to_owned).collect();
         Self {
             text_column_count: T,
@@ -23,7 +23,7 @@ impl Table {
     }
 
     /// Adds a row with as many cells as there are headings.
-    pub(super) fn row<const T: usize, const N: usize>(
+    pub(crate) fn row<const T: usize, const N: usize>(
         &mut self,
         text: [String; T],
         numbers: [String; N],
@@ -36,12 +36,12 @@ impl Table {
         self.rows.push(text.into_iter().chain(numbers).collect());
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.len() <= 1
     }
 
     /// The lines of the table; `none` if it has no rows.
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         if self.rows.len() == 1 {
             return format!("{GAP}none\n");
         }
@@ -104,7 +104,7 @@ pub fn readable_ns(ns: u64) -> String {
 }
 
 /// A count with a comma after every three digits.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -117,7 +117,7 @@ pub(super) fn grouped(count: u64) -> String {
 }
 
 /// A name with what would move the cursor or break the line escaped.
-pub(super) fn printable(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for c in name.chars() {
         // Line and paragraph separators are no control characters to Rust, the rest of what a
