@@ -35,6 +35,10 @@ pub use reader::Reader;
 pub use retention::{Retention, RetentionPin};
 pub use view::Record;
 
+pub(crate) use bell::{Bell, Listener};
+pub(crate) use location::Watermark;
+pub(crate) use reader::{Cursor, Step};
+
 use crate::event::{AsKey, Event, EventId, codec};
 use crate::sync::{Arc, clock};
 use append::{Entry, Target};
