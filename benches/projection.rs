@@ -83,7 +83,9 @@ fn projection(c: &mut Criterion) {
     group.throughput(Throughput::Elements(EVENTS));
     group.sample_size(20);
 
-    let row: Vec<Moved<0>> = (0..EVENTS).map(|number| Moved([number, 3 * number])).collect();
+    let row: Vec<Moved<0>> = (0..EVENTS)
+        .map(|number| Moved([number, 3 * number]))
+        .collect();
     group.bench_function("base", |b| {
         b.iter(|| {
             let mut stock = Stock::default();

@@ -57,8 +57,6 @@ mod policy;
 mod rebuild;
 mod replay;
 mod status;
-#[cfg(test)]
-mod tests;
 mod types;
 mod view;
 

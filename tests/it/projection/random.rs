@@ -1,8 +1,8 @@
 //! Random histories: however a view came about, it is the same.
 
 use super::*;
-use crate::store::{Query, RecordFilter};
 use proptest::prelude::*;
+use ringbolt::store::{Query, RecordFilter};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -63,24 +63,20 @@ fn expected(store: &EventStore) -> (Sums, Vec<u64>) {
     let reader = store.reader();
     for record in reader.read(Query::all()).unwrap() {
         let record = record.unwrap();
-        let at = At {
-            record,
-            is_replay: false,
-            attempt: 1,
-        };
+        let at = record.position();
         match record.stream() {
             "account-1" | "account-3" => {
                 let event = record.decode::<Credited>().unwrap();
                 if event.cents % 10 == 7 {
                     skipped.push(record.position());
                 } else if event.cents % 2 == 1 {
-                    sums.add(event.cents, &at);
+                    sums.note(event.cents, at);
                 }
             }
             "notes" => {
                 let event = record.decode::<Noted>().unwrap();
                 if event.0.len() < 30 {
-                    sums.add(event.0.len() as u64, &at);
+                    sums.note(event.0.len() as u64, at);
                 } else {
                     skipped.push(record.position());
                 }

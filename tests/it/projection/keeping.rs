@@ -1,7 +1,7 @@
 //! Views that are kept up to date, and their checkpoints.
 
 use super::*;
-use crate::store::{RecordFilter, Retention};
+use ringbolt::store::{RecordFilter, Retention};
 use std::sync::Arc;
 
 #[test]
@@ -349,9 +349,11 @@ fn a_call_from_inside_is_refused() {
     let found = found.lock().unwrap();
     assert!(
         found.len() == 3
-            && found
-                .iter()
-                .all(|result| { result.as_ref().is_err_and(crate::Error::is_would_deadlock) })
+            && found.iter().all(|result| {
+                result
+                    .as_ref()
+                    .is_err_and(ringbolt::Error::is_would_deadlock)
+            })
     );
     handle.read(|_, _| assert!(handle.resume().unwrap_err().is_would_deadlock()));
 }

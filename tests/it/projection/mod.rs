@@ -8,9 +8,9 @@ mod random;
 mod rebuilding;
 mod replaying;
 
-use super::*;
-use crate::event::{AsKey, Codec, Event, Key};
-use crate::store::{EventStore, ExpectedVersion};
+use ringbolt::projection::*;
+use ringbolt::store::{EventStore, ExpectedVersion};
+use ringbolt::{AsKey, Codec, Event, Key};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -59,13 +59,14 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, cents: u64, at: &At<'_>) {
+        self.note(cents, at.position());
+    }
+
+    fn note(&mut self, cents: u64, position: u64) {
         self.cents += cents;
         self.events += 1;
-        self.trace = self
-            .trace
-            .wrapping_mul(31)
-            .wrapping_add(at.position() ^ cents);
-        self.last = Some(at.position());
+        self.trace = self.trace.wrapping_mul(31).wrapping_add(position ^ cents);
+        self.last = Some(position);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log played again.
 
 use super::*;
-use crate::store::{Query, RecordFilter};
+use ringbolt::store::{Query, RecordFilter};
 use std::sync::Arc;
 
 fn filled() -> EventStore {
@@ -131,7 +131,7 @@ fn pc5_effects_are_left_out_unless_asked_for() {
 #[test]
 fn a_rate_is_kept() {
     let store = filled();
-    let clock = crate::Clock::real();
+    let clock = ringbolt::Clock::real();
     let began = clock.raw();
     let report = Replay::of(&store, Query::all().limit(20))
         .on::<Credited>(|_, _| ())

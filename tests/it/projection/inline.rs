@@ -1,7 +1,7 @@
 //! Projections that are applied in the append.
 
 use super::*;
-use crate::store::AppendError;
+use ringbolt::store::AppendError;
 use std::sync::Arc;
 
 #[test]
