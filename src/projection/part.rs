@@ -37,7 +37,7 @@ struct Saving<S> {
     due: Option<Instant>,
 }
 
-/// What is known outside of the seat. Never further than the view.
+/// What is known outside of the seat; as far as the view is, but for the batch that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     pub(crate) next: u64,
@@ -101,7 +101,13 @@ impl<S: Send + Sync + 'static> Part<S> {
             return Next::Order(None);
         }
         let policy = seat.course.plan.on_error;
-        let turn = seat.course.fold(&mut self.view.write(), u64::MAX, policy);
+        let turn = {
+            let mut view = self.view.write();
+            let turn = seat.course.fold(&mut view, u64::MAX, policy);
+            // Before readers come in: what is told is never behind what was read.
+            self.told.lock().next = view.next;
+            turn
+        };
         if let Turn::Failed(reason) = &turn {
             seat.phase = Phase::Failed {
                 position: seat.course.next(),
@@ -222,7 +228,11 @@ impl<S: Send + Sync + 'static> Part<S> {
             seat.phase = Phase::Running;
         }
         let is_reset = is_reset || view.next == 0;
-        let old = std::mem::replace(&mut *self.view.write(), view);
+        let old = {
+            let mut place = self.view.write();
+            self.told.lock().next = view.next;
+            std::mem::replace(&mut *place, view)
+        };
         if is_reset {
             self.forget(name, seat);
         } else if let Some(saving) = &mut seat.saving {
