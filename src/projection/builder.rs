@@ -202,8 +202,8 @@ impl<S: Send + Sync + 'static> Projection<S> {
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = self.faults.clone();
         let mut fault = |text: String| faults.push(format!("projection {:?}: {text}", self.name));
-        if self.name.is_empty() {
-            fault("its name is empty".to_owned());
+        if self.name.is_empty() || self.name.contains('\0') {
+            fault("its name is empty or has a zero byte, so no thread can have it".to_owned());
         }
         if let Body::Calls(calls) = &self.plan.body
             && calls.is_empty()

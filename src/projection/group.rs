@@ -242,6 +242,13 @@ impl<S: Send + Sync + 'static> Group<S> {
         Ok(())
     }
 
+    /// The position with which it begins.
+    pub(crate) fn origin(&self) -> Result<u64, Error> {
+        self.outside()?;
+        let first = self.parts.first();
+        Ok(first.map_or(0, |part| part.seat.lock().course.plan.origin))
+    }
+
     pub(crate) fn reset(&self) -> Result<(), Error> {
         self.outside()?;
         let mut states = Vec::new();

@@ -199,10 +199,12 @@ impl<S: Send + Sync + 'static> ProjectionHandle<S> {
                 ),
             ));
         }
+        let group = self.group();
+        let origin = group.origin()?;
         let behind = |position: u64| position.saturating_add(1);
         let states = states.into_iter();
-        let states = states.map(|(state, checkpoint)| (state, checkpoint.map_or(0, behind)));
-        self.group().put(states.collect(), false)
+        let states = states.map(|(state, checkpoint)| (state, checkpoint.map_or(origin, behind)));
+        group.put(states.collect(), false)
     }
 
     /// The position of the last event that is in the view; of partitions, in all of their views.

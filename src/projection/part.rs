@@ -236,9 +236,8 @@ impl<S: Send + Sync + 'static> Part<S> {
         if is_reset {
             self.forget(name, seat);
         } else if let Some(saving) = &mut seat.saving {
-            // What was saved came from another view.
+            // What was saved came from another view: due with the next batch, or at the end.
             saving.saved = u64::MAX;
-            self.save(name, seat);
         }
         self.tell(seat);
         old

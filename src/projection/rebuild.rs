@@ -12,6 +12,7 @@ use super::course::{Course, Turn};
 use super::group::{Group, unreadable};
 use super::view::View;
 use crate::error::{Error, ErrorKind};
+use crate::event::contain;
 use crate::store::{Bell, EventStore, RetentionPin};
 use crate::sync::{Arc, Condvar, Mutex, clock, thread};
 use std::fmt;
@@ -246,8 +247,12 @@ pub(crate) fn begin<S: Send + Sync + 'static>(
     });
     let (own_group, own_run) = (Arc::clone(group), Arc::clone(&run));
     let thread = thread::start(format!("rebuild-{}", group.name), move || {
-        let ended = work(&own_group, &own_run, shadows);
-        own_run.end(ended);
+        // Functions are contained where they are called; what is left is the old state's `Drop`.
+        let ended = contain(|| work(&own_group, &own_run, shadows));
+        own_run.end(ended.unwrap_or_else(|panic| Rebuilt::Failed {
+            position: 0,
+            reason: panic,
+        }));
         // A projection that had failed goes on.
         own_group.order(false);
         if own_group.is_inline {

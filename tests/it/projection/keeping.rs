@@ -317,7 +317,7 @@ fn settings_that_make_no_sense_are_told_together() {
         .unwrap_err();
     let text = error.to_string();
     for part in [
-        "its name is empty",
+        "its name is empty or",
         "no function",
         "batch: 0",
         "0 attempts",

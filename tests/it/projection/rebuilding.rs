@@ -234,3 +234,53 @@ fn pc5_effects_happen_once_whatever_comes_again() {
     assert_eq!(*sent.lock().unwrap(), (0..1_000).collect::<Vec<_>>());
     assert_eq!(handle.read(|sums, _| sums.events), 1_000);
 }
+
+#[test]
+fn pc4_a_state_that_panics_when_it_goes_leaves_nobody_waiting() {
+    #[derive(Clone, Default)]
+    struct Touchy(u64);
+
+    impl Drop for Touchy {
+        fn drop(&mut self) {
+            assert!(self.0 != 100 || std::thread::panicking(), "not like this");
+        }
+    }
+
+    let store = small();
+    let projection =
+        Projection::new("touchy", Touchy::default()).on::<Credited>(|touchy, _, _| touchy.0 += 1);
+    let handle = store.project(projection).unwrap();
+    let last = filled(&store);
+    assert!(handle.wait_for(last, LONG));
+    assert_eq!(handle.rebuild().unwrap().wait(), Rebuilt::Swapped);
+    let last = credit(&store, 1, 1);
+    assert!(handle.wait_for(last, LONG));
+    assert_eq!(handle.read(|touchy, _| touchy.0), 101);
+}
+
+#[test]
+fn pc1_a_rebuilt_view_takes_the_saved_one_s_place() {
+    let store = small();
+    let saved = Arc::new(MemoryCheckpoints::<Sums>::new());
+    let every = SaveEvery::events(1_000);
+    let start = |projection: Projection<Sums>| {
+        let projection = projection.checkpoints(Arc::clone(&saved) as Arc<_>, every);
+        store.project(projection).unwrap()
+    };
+    let handle = start(sums("sums"));
+    let last = filled(&store);
+    assert!(handle.wait_for(last, LONG));
+    let zeroed = sums("sums").on::<Credited>(|sums, _, _| sums.trace = 0);
+    assert_eq!(
+        handle.rebuild_with(zeroed).unwrap().wait(),
+        Rebuilt::Swapped
+    );
+    drop(handle);
+    let (found, position) = saved.load("sums", Partition::WHOLE).unwrap().unwrap();
+    assert_eq!((found.trace, found.events, position), (0, 100, last));
+    let handle = start(sums("sums"));
+    assert_eq!(
+        handle.read(|sums, checkpoint| (sums.trace, checkpoint)),
+        (0, Some(last))
+    );
+}
