@@ -11,6 +11,7 @@ mod handler;
 mod lane;
 pub mod metrics;
 mod outcome;
+pub mod projection;
 mod publish;
 mod retry;
 mod route;

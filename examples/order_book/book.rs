@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::events::{BookSnapshot, BookTicker, Decimal, DepthDiff, Level, Symbol, Trade};
 
 /// The book, and what was noticed while keeping it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Book {
     bids: BTreeMap<Decimal, Decimal>,
     asks: BTreeMap<Decimal, Decimal>,

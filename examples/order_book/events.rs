@@ -22,7 +22,7 @@ pub(crate) struct BookSnapshot {
 }
 
 /// What changed in the book by the updates `first_update_id..=last_update_id`.
-#[derive(Debug, Clone, Event, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Event, Deserialize)]
 #[event(name = "book.diff", key = "symbol")]
 pub(crate) struct DepthDiff {
     #[serde(rename = "s")]

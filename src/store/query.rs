@@ -82,6 +82,34 @@ impl Query {
         self
     }
 
+    /// The stream it asks for; `None` for the whole log.
+    pub(crate) fn stream_name(&self) -> Option<&str> {
+        self.stream.as_deref()
+    }
+
+    /// Its bounds, of positions or versions: the first, and the one behind the last.
+    pub(crate) fn bounds(&self) -> (Option<u64>, Option<u64>) {
+        (self.from, self.to)
+    }
+
+    pub(crate) fn is_backward(&self) -> bool {
+        self.is_backward
+    }
+
+    /// The most records it asks for.
+    pub(crate) fn records_max(&self) -> u64 {
+        self.limit.unwrap_or(u64::MAX)
+    }
+
+    /// The part of it that lies between two positions (of a stream: versions), whatever its own bounds.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Self {
+        Self {
+            from: Some(from),
+            to: Some(to),
+            ..self.clone()
+        }
+    }
+
     /// Tombstones and truncations too.
     #[must_use]
     pub fn with_marks(mut self) -> Self {

@@ -11,6 +11,7 @@ mod dispatch;
 mod edges;
 mod errors;
 mod letters;
+mod projection;
 mod publish;
 mod retry;
 mod stopping;
