@@ -5,8 +5,9 @@
 use super::error::{AppendError, Conflict};
 use super::expected::{ExpectedVersion, StreamState, Verdict, decide};
 use super::location::Location;
-use super::log::{Log, Tail};
+use super::log::{Locked, Log};
 use super::record::{Extra, HEADER_BYTES, Header, NAME_BYTES_MAX, flag, size_of_record};
+use super::segments::Tail;
 use super::streams::{Run, Stream};
 use crate::event::{Class, EventId};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -114,28 +115,35 @@ impl Log {
         let raw = clock.raw();
         let stamp = clock.wall_ns(raw);
         let committed = {
-            let tail = &mut *self.lock();
-            self.check(targets)?;
-            match self.duplicates(targets, entries) {
-                Ok(None) => {}
-                Ok(Some(committed)) => {
+            let locked = &mut *self.lock();
+            let refused = self.check(targets);
+            // What is there already is there, whatever has become of streams that were only checked.
+            let is_refused = |target: &Target<'_>| {
+                target.verdict == Verdict::Conflict && (target.events > 0 || entries.is_empty())
+            };
+            let found = if targets.iter().any(is_refused) {
+                Ok(None)
+            } else {
+                self.duplicates(targets, entries)
+            };
+            match (found, refused.is_empty()) {
+                (Ok(None), true) => {}
+                (Ok(Some(committed)), _) => {
                     self.bump(&self.counts.duplicates, 1);
                     return Ok(committed);
                 }
-                Err(error) => {
-                    self.bump(&self.counts.conflicts, 1);
-                    return Err(error);
-                }
+                (Ok(None), false) => return Err(self.refuse(AppendError::Conflict(refused))),
+                (Err(error), _) => return Err(self.refuse(error)),
             }
             if entries.is_empty() {
-                let next = tail.position;
+                let next = locked.tail.position;
                 return Ok(Committed {
                     first: next,
                     last: next,
                     is_duplicate: false,
                 });
             }
-            self.write(tail, targets, entries, raw, stamp)?
+            self.write(locked, targets, entries, raw, stamp)?
         };
         self.bell.ring();
         if self.bell.is_listened_to() {
@@ -171,9 +179,16 @@ impl Log {
         size_of_record(entry.payload.len(), names.bytes()).unwrap_or(usize::MAX)
     }
 
-    /// The verdicts; every expectation that does not hold is told.
+    /// Counts a refused append.
+    #[cold]
+    fn refuse(&self, error: AppendError) -> AppendError {
+        self.bump(&self.counts.conflicts, 1);
+        error
+    }
+
+    /// The verdicts, and every expectation that does not hold.
     #[inline]
-    fn check(&self, targets: &mut [Target<'_>]) -> Result<(), AppendError> {
+    fn check(&self, targets: &mut [Target<'_>]) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for target in targets.iter_mut() {
             if target.number.is_none() {
@@ -188,11 +203,7 @@ impl Log {
                 conflicts.push(conflict(target));
             }
         }
-        if conflicts.is_empty() {
-            return Ok(());
-        }
-        self.bump(&self.counts.conflicts, 1);
-        Err(AppendError::Conflict(conflicts))
+        conflicts
     }
 
     /// What a stream is, to the lock's holder.
@@ -300,10 +311,10 @@ impl Log {
 
     /// The header of a record, to the lock's holder; `None` if it is not kept.
     fn kept_header(&self, location: Location) -> Option<&Header> {
-        if location.segment() < self.kept() {
+        if location.segment() < self.segments.kept() {
             return None;
         }
-        let segment = self.segments.get(location.segment() as usize)?;
+        let segment = self.segments.get(location.segment())?;
         Some(segment.header(location.offset()))
     }
 
@@ -328,15 +339,12 @@ impl Log {
         if header.id != id.as_u128() {
             return Ok(None);
         }
-        let payload = self
-            .segments
-            .get(location.segment() as usize)
-            .map(|segment| {
-                segment.read(
-                    location.offset() + HEADER_BYTES,
-                    header.payload_bytes as usize,
-                )
-            });
+        let payload = self.segments.get(location.segment()).map(|segment| {
+            segment.read(
+                location.offset() + HEADER_BYTES,
+                header.payload_bytes as usize,
+            )
+        });
         if header.kind != entry.kind || payload != Some(entry.payload) {
             return Err(AppendError::IdReused {
                 stream: target.name.to_owned(),
@@ -351,7 +359,7 @@ impl Log {
     #[inline]
     fn write<'a>(
         &'a self,
-        tail: &mut Tail,
+        locked: &mut Locked,
         targets: &mut [Target<'a>],
         entries: &mut [Entry<'a>],
         raw: u64,
@@ -372,12 +380,13 @@ impl Log {
                 entry.extra.kind_name = Some((kind.name(), kind.version()));
             }
         }
+        let Locked { tail, sequence } = locked;
         let size = |entry: &Entry<'_>| {
             size_of_record(entry.payload.len(), entry.extra.bytes()).unwrap_or(usize::MAX)
         };
         let mut arenas = match entries {
             [entry] if tail.has_room(size(entry)) => Vec::new(),
-            _ => self.reserve(tail, entries.iter().map(size))?,
+            _ => self.reserve(tail, || entries.iter().map(size))?,
         }
         .into_iter();
         let new = targets
@@ -401,7 +410,7 @@ impl Log {
             if !tail.has_room(size)
                 && let Some(arena) = arenas.next()
             {
-                self.roll(tail, arena);
+                self.roll(tail, arena, tail.position > first);
                 has_rolled = true;
             }
             let target = &mut targets[entry.target];
@@ -419,9 +428,9 @@ impl Log {
                 unreachable!("the stream was found or made");
             };
             let version = stream.count();
-            let id = entry.id.unwrap_or_else(|| {
-                EventId::derive(&self.settings.clock, raw, tail.sequence.next())
-            });
+            let id = entry
+                .id
+                .unwrap_or_else(|| EventId::derive(&self.settings.clock, raw, sequence.next()));
             let header = Header {
                 size: size as u32,
                 checksum: 0,
@@ -455,7 +464,7 @@ impl Log {
         self.bump(&self.counts.appends, 1);
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
-        self.commit(location);
+        self.segments.commit(location);
         if has_rolled {
             self.retain(tail);
         }
@@ -470,28 +479,21 @@ impl Log {
     #[inline(always)]
     fn put(&self, tail: &mut Tail, header: &Header, payload: &[u8], extra: &Extra<'_>) -> Location {
         const ZEROS: [u8; 16] = [0; 16];
-        let Some(segment) = self.segments.get(tail.segment as usize) else {
-            unreachable!("the open segment is there");
-        };
-        let at = tail.offset;
-        segment.write(at, bytemuck::bytes_of(header));
-        segment.write(at + HEADER_BYTES, payload);
-        let mut end = at + HEADER_BYTES + payload.len();
-        if header.extra_bytes > 0 {
-            extra.write(|part| {
-                segment.write(end, part);
-                end += part.len();
-            });
-        }
-        let padding = at + header.size() - end;
-        if padding > 0 {
-            segment.write(end, &ZEROS[..padding]);
-        }
-        segment.enter(tail.count, at);
-        tail.offset = at + header.size();
-        tail.count += 1;
-        tail.position += 1;
-        Location::new(tail.segment, at)
+        self.segments.put(tail, header.size(), |segment, at| {
+            segment.write(at, bytemuck::bytes_of(header));
+            segment.write(at + HEADER_BYTES, payload);
+            let mut end = at + HEADER_BYTES + payload.len();
+            if header.extra_bytes > 0 {
+                extra.write(|part| {
+                    segment.write(end, part);
+                    end += part.len();
+                });
+            }
+            let padding = at + header.size() - end;
+            if padding > 0 {
+                segment.write(end, &ZEROS[..padding]);
+            }
+        })
     }
 
     /// Appends a mark to a stream that is there: a tombstone, or that events before `version` are forgotten.
@@ -505,18 +507,20 @@ impl Log {
         let clock = &self.settings.clock;
         let raw = clock.raw();
         let position = {
-            let tail = &mut *self.lock();
+            let Locked { tail, sequence } = &mut *self.lock();
             // As an append of an event would be checked, though a tombstone twice is no harm.
             target.events = 1;
             let mut targets = [target];
-            self.check(&mut targets)?;
+            let refused = self.check(&mut targets);
+            if !refused.is_empty() {
+                return Err(self.refuse(AppendError::Conflict(refused)));
+            }
             let [target] = targets;
             let is_stale = matches!(target.verdict, Verdict::CompareFrom(_));
             let (Some(number), Some(stream), false) =
                 (target.number, target.stream(self), is_stale)
             else {
-                self.bump(&self.counts.conflicts, 1);
-                return Err(AppendError::Conflict(vec![conflict(&target)]));
+                return Err(self.refuse(AppendError::Conflict(vec![conflict(&target)])));
             };
             let last = target.state.version().unwrap_or(0);
             if truncate.is_some_and(|version| version > last + 1) {
@@ -525,10 +529,10 @@ impl Log {
                     truncate.unwrap_or(0)
                 )));
             }
-            let mut arenas = self.reserve(tail, std::iter::once(HEADER_BYTES))?;
+            let mut arenas = self.reserve(tail, || std::iter::once(HEADER_BYTES))?;
             let has_rolled = !arenas.is_empty();
             if let Some(arena) = arenas.pop() {
-                self.roll(tail, arena);
+                self.roll(tail, arena, false);
             }
             let header = Header {
                 size: HEADER_BYTES as u32,
@@ -537,7 +541,7 @@ impl Log {
                 version: truncate.unwrap_or(last),
                 stream: number,
                 kind: u32::MAX,
-                id: EventId::derive(clock, raw, tail.sequence.next()).as_u128(),
+                id: EventId::derive(clock, raw, sequence.next()).as_u128(),
                 correlation: 0,
                 stamp: clock.wall_ns(raw),
                 key: 0,
@@ -560,7 +564,7 @@ impl Log {
             }
             tail.stamp = header.stamp;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
-            self.commit(location);
+            self.segments.commit(location);
             if has_rolled {
                 self.retain(tail);
             }

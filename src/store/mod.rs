@@ -10,6 +10,7 @@ mod draft;
 mod error;
 mod expected;
 mod filter;
+mod header;
 mod kinds;
 mod location;
 mod log;
@@ -18,11 +19,13 @@ mod reader;
 mod record;
 mod retention;
 mod segment;
+mod segments;
 mod spare;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 
 pub use batch::{Batch, BatchAppended};
 pub use builder::StoreBuilder;
@@ -219,8 +222,8 @@ impl EventStore {
     /// Waits until the log has a record at this position, or for so long at most; whether it has.
     #[must_use]
     pub fn wait(&self, position: u64, timeout: Duration) -> bool {
-        let reader = self.reader();
-        let is_there = || reader.end() > position;
+        // A reader for each look: one that waits keeps nothing from being freed.
+        let is_there = || self.reader().end() > position;
         is_there() || self.log.bell.wait(is_there, clock::deadline(timeout))
     }
 
@@ -247,12 +250,8 @@ impl EventStore {
     /// # Errors
     /// [`ReadError::Truncated`] if the record there is not kept any more.
     pub fn pin(&self, position: u64) -> Result<RetentionPin, ReadError> {
-        let tail = self.log.lock();
-        let first = self
-            .log
-            .segments
-            .get(tail.first as usize)
-            .map_or(0, segment::Segment::first);
+        let _locked = self.log.lock();
+        let first = self.log.segments.first();
         if position < first {
             return Err(ReadError::Truncated { first });
         }
@@ -262,7 +261,7 @@ impl EventStore {
     /// Frees what retention lets go of now; returns how many segments. It happens by itself whenever a segment is full, and
     /// needs a call only where time passes without appends.
     pub fn retain(&self) -> u64 {
-        self.log.retain(&mut self.log.lock())
+        self.log.retain(&mut self.log.lock().tail)
     }
 }
 
