@@ -92,6 +92,7 @@ const LOCK_FREE: &[(&str, char)] = &[
     ("route", 'R'),
     ("metrics", 'M'),
     ("breaker", 'B'),
+    ("store", 'S'),
 ];
 
 /// Where `unsafe` may be allowed in `src`.

@@ -1,7 +1,7 @@
 //! Models of ringbolt's lock-free modules: the real files, run under loom.
 //!
-//! The files of `lane` and `breaker`, the histograms' hand-over, the routing table, counters, a worker's answer and its
-//! phase are mounted as they are; what they take from `crate::sync` is found in this crate's [`sync`], made
+//! The files of `lane` and `breaker`, those of `store` that carry its protocol, the histograms' hand-over, the routing
+//! table, counters, a worker's answer and its phase are mounted as they are; what they take from `crate::sync` is found in this crate's [`sync`], made
 //! of loom's primitives. loom then runs each model through every interleaving (with three threads: every one
 //! of at most [`PREEMPTIONS`] preemptions) and every value that the C11 memory model lets a load see.
 //!
@@ -36,6 +36,7 @@ mod breaker;
 )]
 #[path = "../../src/error.rs"]
 mod error;
+mod event;
 #[allow(
     dead_code,
     unused_imports,
@@ -45,6 +46,7 @@ mod error;
 mod lane;
 mod metrics;
 mod outcome;
+mod store;
 mod sync;
 #[allow(
     dead_code,

@@ -69,7 +69,7 @@ impl<S: Send + Sync + 'static> Course<S> {
         next: u64,
     ) -> Result<Self, ReadError> {
         let mut reader = store.reader();
-        let cursor = reader.cursor(next)?;
+        let cursor = reader.cursor(next, reader.watermark())?;
         reader.release();
         Ok(Self {
             plan,
@@ -131,7 +131,10 @@ impl<S: Send + Sync + 'static> Course<S> {
                 Ok(Ended::Full) => break Turn::Again,
                 Ok(Ended::Done) => break Turn::Done(watermark),
                 // Gone, or only the segment in which the walk stood, which had nothing more.
-                Ok(Ended::Gone) => match self.reader.cursor(self.cursor.position) {
+                Ok(Ended::Gone) => match self
+                    .reader
+                    .cursor(self.cursor.position, self.reader.watermark())
+                {
                     Ok(cursor) => self.cursor = cursor,
                     Err(error) => break Turn::Failed(error.to_string()),
                 },
@@ -174,7 +177,7 @@ impl<S: Send + Sync + 'static> Course<S> {
         while cursor.position < before {
             let mut walk = *cursor;
             let record = match reader.step(&mut walk, watermark) {
-                Step::Record(record) => record,
+                Step::Record(found) => reader.record(found),
                 Step::End => return Ended::Done,
                 Step::Gone => return Ended::Gone,
             };
@@ -225,7 +228,8 @@ impl<S: Send + Sync + 'static> Course<S> {
             return Some(Turn::Failed(reason));
         }
         self.trouble = None;
-        if let Step::Record(record) = self.reader.step(&mut self.cursor, watermark) {
+        if let Step::Record(found) = self.reader.step(&mut self.cursor, watermark) {
+            let record = self.reader.record(found);
             view.skipped.push(Skipped::of(&record, attempts, reason));
         }
         None

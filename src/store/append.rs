@@ -5,10 +5,12 @@
 use super::error::{AppendError, Conflict};
 use super::expected::{ExpectedVersion, StreamState, Verdict, decide};
 use super::location::Location;
-use super::log::{Log, Tail};
+use super::log::{Locked, Log};
 use super::record::{Extra, HEADER_BYTES, Header, NAME_BYTES_MAX, flag, size_of_record};
+use super::segments::Tail;
 use super::streams::{Run, Stream};
 use crate::event::{AsKey, Class, EventId};
+use crate::metrics::CoarseBuckets;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 
@@ -131,31 +133,38 @@ impl Log {
         let raw = clock.raw();
         let stamp = clock.wall_ns(raw);
         let (committed, has_rolled) = {
-            let tail = &mut *self.lock();
+            let locked = &mut *self.lock();
             self.check_open()?;
-            self.check(targets)?;
-            match self.duplicates(targets, entries) {
-                Ok(None) => {}
-                Ok(Some(committed)) => {
+            let refused = self.check(targets);
+            // What is there already is there, whatever has become of streams that were only checked.
+            let is_refused = |target: &Target<'_>| {
+                target.verdict == Verdict::Conflict && (target.events > 0 || entries.is_empty())
+            };
+            let found = if targets.iter().any(is_refused) {
+                Ok(None)
+            } else {
+                self.duplicates(targets, entries)
+            };
+            match (found, refused.is_empty()) {
+                (Ok(None), true) => {}
+                (Ok(Some(committed)), _) => {
                     self.bump(&self.counts.duplicates, 1);
                     return Ok(committed);
                 }
-                Err(error) => {
-                    self.bump(&self.counts.conflicts, 1);
-                    return Err(error);
-                }
+                (Ok(None), false) => return Err(self.refuse(AppendError::Conflict(refused))),
+                (Err(error), _) => return Err(self.refuse(error)),
             }
             if entries.is_empty() {
-                let next = tail.position;
+                let next = locked.tail.position;
                 return Ok(Committed {
                     first: next,
                     last: next,
                     is_duplicate: false,
                 });
             }
-            let segment = tail.segment;
-            let committed = self.write(tail, targets, entries, raw, stamp)?;
-            (committed, tail.segment != segment)
+            let segment = locked.tail.segment;
+            let committed = self.write(locked, targets, entries, raw, stamp)?;
+            (committed, locked.tail.segment != segment)
         };
         self.bell.ring();
         if self.bell.is_listened_to() {
@@ -202,9 +211,16 @@ impl Log {
         size_of_record(entry.payload.len(), names.bytes()).unwrap_or(usize::MAX)
     }
 
-    /// The verdicts; every expectation that does not hold is told.
+    /// Counts a refused append.
+    #[cold]
+    fn refuse(&self, error: AppendError) -> AppendError {
+        self.bump(&self.counts.conflicts, 1);
+        error
+    }
+
+    /// The verdicts, and every expectation that does not hold.
     #[inline]
-    fn check(&self, targets: &mut [Target<'_>]) -> Result<(), AppendError> {
+    fn check(&self, targets: &mut [Target<'_>]) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for target in targets.iter_mut() {
             if target.number.is_none() {
@@ -219,11 +235,7 @@ impl Log {
                 conflicts.push(conflict(target));
             }
         }
-        if conflicts.is_empty() {
-            return Ok(());
-        }
-        self.bump(&self.counts.conflicts, 1);
-        Err(AppendError::Conflict(conflicts))
+        conflicts
     }
 
     /// What a stream is, to the lock's holder.
@@ -331,10 +343,10 @@ impl Log {
 
     /// The header of a record, to the lock's holder; `None` if it is not kept.
     fn kept_header(&self, location: Location) -> Option<&Header> {
-        if location.segment() < self.kept() {
+        if location.segment() < self.segments.kept() {
             return None;
         }
-        let segment = self.segments.get(location.segment() as usize)?;
+        let segment = self.segments.get(location.segment())?;
         Some(segment.header(location.offset()))
     }
 
@@ -359,15 +371,12 @@ impl Log {
         if header.id != id.as_u128() {
             return Ok(None);
         }
-        let payload = self
-            .segments
-            .get(location.segment() as usize)
-            .map(|segment| {
-                segment.read(
-                    location.offset() + HEADER_BYTES,
-                    header.payload_bytes as usize,
-                )
-            });
+        let payload = self.segments.get(location.segment()).map(|segment| {
+            segment.read(
+                location.offset() + HEADER_BYTES,
+                header.payload_bytes as usize,
+            )
+        });
         if header.kind != entry.kind || payload != Some(entry.payload) {
             return Err(AppendError::IdReused {
                 stream: target.name.to_owned(),
@@ -382,7 +391,7 @@ impl Log {
     #[inline]
     fn write<'a>(
         &'a self,
-        tail: &mut Tail,
+        locked: &mut Locked,
         targets: &mut [Target<'a>],
         entries: &mut [Entry<'a>],
         raw: u64,
@@ -403,12 +412,17 @@ impl Log {
                 entry.extra.kind_name = Some((kind.name(), kind.version()));
             }
         }
+        let Locked {
+            tail,
+            sequence,
+            append_times,
+        } = locked;
         let size = |entry: &Entry<'_>| {
             size_of_record(entry.payload.len(), entry.extra.bytes()).unwrap_or(usize::MAX)
         };
         let mut arenas = match entries {
             [entry] if tail.has_room(size(entry)) => Vec::new(),
-            _ => self.reserve(tail, entries.iter().map(size))?,
+            _ => self.reserve(tail, || entries.iter().map(size))?,
         }
         .into_iter();
         let new = targets
@@ -432,8 +446,7 @@ impl Log {
             if !tail.has_room(size)
                 && let Some(arena) = arenas.next()
             {
-                let is_first = tail.position == first;
-                self.roll(tail, arena, if is_first { 0 } else { left + 1 });
+                self.roll(tail, arena, tail.position > first);
                 has_rolled = true;
             }
             let target = &mut targets[entry.target];
@@ -454,9 +467,9 @@ impl Log {
                 stream.set_key(target.key());
             }
             let version = stream.count();
-            let id = entry.id.unwrap_or_else(|| {
-                EventId::derive(&self.settings.clock, raw, tail.sequence.next())
-            });
+            let id = entry
+                .id
+                .unwrap_or_else(|| EventId::derive(&self.settings.clock, raw, sequence.next()));
             let header = Header {
                 size: size as u32,
                 checksum: 0,
@@ -491,11 +504,11 @@ impl Log {
         self.bump(&self.counts.appends, 1);
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
-        self.note_end(tail.position);
-        self.commit(location);
+        self.segments.note_end(tail.position);
+        self.segments.commit(location);
         // One append in 64 is timed, told by the position: the others pay for one comparison.
         if is_timed(first, tail.position) {
-            self.note_time(tail, raw);
+            self.note_time(append_times, raw);
         }
         if has_rolled {
             self.retain(tail);
@@ -509,10 +522,10 @@ impl Log {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn note_time(&self, tail: &mut Tail, since_raw: u64) {
+    pub(super) fn note_time(&self, times: &mut CoarseBuckets, since_raw: u64) {
         let clock = &self.settings.clock;
         let time_ns = clock.delta_ns(since_raw, clock.raw());
-        tail.append_times.record_n(time_ns, 1);
+        times.record_n(time_ns, 1);
     }
 
     /// Copies one record to the end of the open segment.
@@ -525,28 +538,21 @@ impl Log {
         extra: &Extra<'_>,
     ) -> Location {
         const ZEROS: [u8; 16] = [0; 16];
-        let Some(segment) = self.segments.get(tail.segment as usize) else {
-            unreachable!("the open segment is there");
-        };
-        let at = tail.offset;
-        segment.write(at, bytemuck::bytes_of(header));
-        segment.write(at + HEADER_BYTES, payload);
-        let mut end = at + HEADER_BYTES + payload.len();
-        if header.extra_bytes > 0 {
-            extra.write(|part| {
-                segment.write(end, part);
-                end += part.len();
-            });
-        }
-        let padding = at + header.size() - end;
-        if padding > 0 {
-            segment.write(end, &ZEROS[..padding]);
-        }
-        segment.enter(tail.count, at);
-        tail.offset = at + header.size();
-        tail.count += 1;
-        tail.position += 1;
-        Location::new(tail.segment, at)
+        self.segments.put(tail, header.size(), |segment, at| {
+            segment.write(at, bytemuck::bytes_of(header));
+            segment.write(at + HEADER_BYTES, payload);
+            let mut end = at + HEADER_BYTES + payload.len();
+            if header.extra_bytes > 0 {
+                extra.write(|part| {
+                    segment.write(end, part);
+                    end += part.len();
+                });
+            }
+            let padding = at + header.size() - end;
+            if padding > 0 {
+                segment.write(end, &ZEROS[..padding]);
+            }
+        })
     }
 
     /// Appends a mark to a stream that is there: a tombstone, or that events before `version` are forgotten.
@@ -561,19 +567,21 @@ impl Log {
         let clock = &self.settings.clock;
         let raw = clock.raw();
         let (position, has_rolled) = {
-            let tail = &mut *self.lock();
+            let Locked { tail, sequence, .. } = &mut *self.lock();
             self.check_open()?;
             // As an append of an event would be checked, though a tombstone twice is no harm.
             target.events = 1;
             let mut targets = [target];
-            self.check(&mut targets)?;
+            let refused = self.check(&mut targets);
+            if !refused.is_empty() {
+                return Err(self.refuse(AppendError::Conflict(refused)));
+            }
             let [target] = targets;
             let is_stale = matches!(target.verdict, Verdict::CompareFrom(_));
             let (Some(number), Some(stream), false) =
                 (target.number, target.stream(self), is_stale)
             else {
-                self.bump(&self.counts.conflicts, 1);
-                return Err(AppendError::Conflict(vec![conflict(&target)]));
+                return Err(self.refuse(AppendError::Conflict(vec![conflict(&target)])));
             };
             let last = target.state.version().unwrap_or(0);
             if truncate.is_some_and(|version| version > last + 1) {
@@ -582,13 +590,13 @@ impl Log {
                     truncate.unwrap_or(0)
                 )));
             }
-            let mut arenas = self.reserve(tail, std::iter::once(HEADER_BYTES))?;
+            let mut arenas = self.reserve(tail, || std::iter::once(HEADER_BYTES))?;
             let has_rolled = !arenas.is_empty();
             if let Some(arena) = arenas.pop() {
-                self.roll(tail, arena, 0);
+                self.roll(tail, arena, false);
             }
             let (id, stamp) = given.unzip();
-            let id = id.unwrap_or_else(|| EventId::derive(clock, raw, tail.sequence.next()));
+            let id = id.unwrap_or_else(|| EventId::derive(clock, raw, sequence.next()));
             let now = clock.wall_ns(raw);
             let header = Header {
                 size: HEADER_BYTES as u32,
@@ -620,9 +628,9 @@ impl Log {
             }
             tail.stamp = now;
             self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
-            self.note_end(tail.position);
+            self.segments.note_end(tail.position);
             self.bump(&self.counts.marks, 1);
-            self.commit(location);
+            self.segments.commit(location);
             if has_rolled {
                 self.retain(tail);
             }

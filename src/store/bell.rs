@@ -56,7 +56,7 @@ impl Bell {
 
     #[cold]
     fn wake(&self) {
-        // The lock: a sleeper that has looked and does not sleep yet is waited for.
+        // Lock [ring]: a sleeper that has looked and does not sleep yet is waited for (S8).
         drop(self.lock.lock());
         self.rung.notify_all();
     }
@@ -76,6 +76,7 @@ impl Bell {
             if is_late {
                 break false;
             }
+            // Lock [ring]: it is given up and the thread asleep in one step, as far as `wake` can tell.
             match deadline {
                 None => self.rung.wait(&mut guard),
                 Some(deadline) => is_late = self.rung.wait_until(&mut guard, deadline).timed_out(),
@@ -90,27 +91,30 @@ impl Bell {
         self.wake();
     }
 
-    /// Whether anybody listens.
+    /// Whether anybody listens; asked behind [`ring`](Self::ring), or where a late answer does no harm.
     #[inline(always)]
     pub(crate) fn is_listened_to(&self) -> bool {
-        // Acquire [listen]: the list has whoever was there before.
-        self.listening.load(Ordering::Acquire) > 0
+        // Relaxed: the list is behind its lock; the barrier orders this behind the watermark's store (S8).
+        self.listening.load(Ordering::Relaxed) > 0
     }
 
+    /// Adds a listener. It is told of every append that it does not see when it looks at the watermark after this.
     pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
         let mut listeners = self.listeners.write();
         listeners.push(listener);
-        // Release [listen]: pairs with the Acquire in `is_listened_to`.
         self.listening
-            .store(listeners.len() as u32, Ordering::Release);
+            .store(listeners.len() as u32, Ordering::Relaxed);
+        drop(listeners);
+        // Between saying that one listens and looking (S8).
+        self.barrier.heavy();
     }
 
+    /// Takes a listener away; afterwards it is told nothing more. Not to be called by a listener.
     pub(crate) fn leave(&self, listener: &Arc<dyn Listener>) {
         let mut listeners = self.listeners.write();
         listeners.retain(|found| !Arc::ptr_eq(found, listener));
-        // Release [listen]: as above.
         self.listening
-            .store(listeners.len() as u32, Ordering::Release);
+            .store(listeners.len() as u32, Ordering::Relaxed);
     }
 
     /// Asks every listener whether an event with this key may be appended.

@@ -6,9 +6,9 @@
 use crate::sync::OnceLock;
 
 /// Values in the first chunk.
-const FIRST: usize = 16;
+const FIRST: usize = if cfg!(model) { 2 } else { 16 };
 /// More chunks than there can be memory for.
-const CHUNKS_MAX: usize = 36;
+const CHUNKS_MAX: usize = if cfg!(model) { 2 } else { 36 };
 
 /// The row.
 pub(crate) struct Chunks<T> {
@@ -52,7 +52,7 @@ impl<T> std::fmt::Debug for Chunks<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
     use crate::sync::atomic::{AtomicU64, Ordering};

@@ -103,7 +103,7 @@ pub(crate) fn decide(expected: ExpectedVersion, state: StreamState, is_check: bo
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
     use ExpectedVersion::{Any, Exact, NoStream, StreamExists};

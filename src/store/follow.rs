@@ -101,7 +101,7 @@ impl EventStore {
                 (Start::Start | Start::End, Err(ReadError::Truncated { .. })) => {}
                 (Start::After(_), Err(ReadError::Truncated { .. })) => {
                     return Err(ReadError::Truncated {
-                        first: self.reader().first_whole(),
+                        first: self.reader().first(),
                     });
                 }
                 (_, Ok((mut scan, pin))) => {
@@ -116,7 +116,7 @@ impl EventStore {
 
 fn position_of(reader: &Reader, start: Start) -> Result<u64, ReadError> {
     match start {
-        Start::Start => Ok(reader.first_whole()),
+        Start::Start => Ok(reader.first()),
         Start::End => Ok(reader.end()),
         Start::After(position) => position.checked_add(1).ok_or_else(|| {
             ReadError::Invalid(format!("nothing can be behind position {position}"))

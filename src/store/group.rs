@@ -176,7 +176,7 @@ impl GroupBuilder {
             // Behind nothing: from the first record on, or an error if that is gone.
             Some(0) if self.store.reader().first() > 0 => {
                 return Err(ReadError::Truncated {
-                    first: self.store.reader().first_whole(),
+                    first: self.store.reader().first(),
                 });
             }
             Some(&position) => position.checked_sub(1).map_or(Start::Start, Start::After),

@@ -4,7 +4,7 @@
 //! not the process's; where both know a type, each finds the other by one look.
 
 use super::chunks::Chunks;
-use super::record::NAME_BYTES_MAX;
+use super::header::NAME_BYTES_MAX;
 use crate::event::{Descriptor, Event, EventType, descriptor_of};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Mutex, OnceLock};

@@ -6,21 +6,21 @@
 //! watermark (S2). Retention retires segments from the front, under the same lock.
 
 use super::bell::Bell;
-use super::chunks::Chunks;
 use super::counts::StoreCounts;
 use super::error::AppendError;
 use super::group::Groups;
 use super::kinds::Kinds;
-use super::location::{Location, Watermark};
+use super::location::Watermark;
 use super::record::HEADER_BYTES;
 use super::retention::{Pins, Retention};
 use super::segment::{ENTRY_BYTES, Segment};
+use super::segments::{Segments, Tail};
 use super::snapshot::Snapshots;
 use super::spare::Spare;
 use super::streams::{Pool, Streams};
 use crate::event::SequenceLease;
 use crate::metrics::CoarseBuckets;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::sync::clock::Clock;
 use crate::sync::{Arena, Barrier, CachePadded, Mutex, MutexGuard};
 
@@ -41,46 +41,18 @@ const TIMES_NS_FIRST: u64 = (1 << 20) - 1;
 
 /// What only the lock's holder touches.
 #[derive(Debug)]
-pub(crate) struct Tail {
-    /// The open segment...
-    pub(crate) segment: u64,
-    /// ...its end so far...
-    pub(crate) offset: usize,
-    /// ...its records...
-    pub(crate) count: u64,
-    /// ...and its bytes; 0 before the first append.
-    pub(crate) bytes: usize,
-    /// The position of the next record.
-    pub(crate) position: u64,
-    /// The first segment that is kept.
-    pub(crate) first: u64,
-    /// The stamp of the last record.
-    pub(crate) stamp: u64,
-    /// Bytes of all segments that are not retired.
-    pub(crate) bytes_kept: u64,
+pub(crate) struct Locked {
+    pub(crate) tail: Tail,
     pub(crate) sequence: SequenceLease,
     /// How long sampled appends took.
     pub(crate) append_times: CoarseBuckets,
 }
 
-impl Tail {
-    /// Whether another record of this size goes into the open segment.
-    #[inline(always)]
-    pub(crate) fn has_room(&self, size: usize) -> bool {
-        self.offset + size + (self.count as usize + 1) * ENTRY_BYTES <= self.bytes
-    }
-}
-
 /// The log.
 #[derive(Debug)]
 pub(crate) struct Log {
-    watermark: CachePadded<AtomicU64>,
-    tail: CachePadded<Mutex<Tail>>,
-    /// The position of the next record: for distances, and for nothing that has to be there.
-    end: CachePadded<AtomicU64>,
-    pub(crate) segments: Chunks<Segment>,
-    /// The first segment that is kept.
-    kept: AtomicU64,
+    pub(crate) segments: Segments,
+    locked: CachePadded<Mutex<Locked>>,
     pub(crate) streams: Streams,
     pub(crate) kinds: Kinds,
     pub(crate) settings: LogSettings,
@@ -100,22 +72,12 @@ impl Log {
     pub(crate) fn new(settings: LogSettings, barrier: Barrier) -> Self {
         let is_populated = settings.is_populated;
         Self {
-            watermark: CachePadded::new(AtomicU64::new(Watermark::NOTHING.word())),
-            tail: CachePadded::new(Mutex::new(Tail {
-                segment: 0,
-                offset: 0,
-                count: 0,
-                bytes: 0,
-                position: 0,
-                first: 0,
-                stamp: 0,
-                bytes_kept: 0,
+            segments: Segments::new(),
+            locked: CachePadded::new(Mutex::new(Locked {
+                tail: Tail::default(),
                 sequence: SequenceLease::default(),
                 append_times: CoarseBuckets::up_to(TIMES_NS_FIRST),
             })),
-            end: CachePadded::new(AtomicU64::new(0)),
-            segments: Chunks::new(),
-            kept: AtomicU64::new(0),
             streams: Streams::new(Pool::new(POOL_BITS, is_populated)),
             kinds: Kinds::new(),
             counts: StoreCounts::default(),
@@ -130,41 +92,15 @@ impl Log {
         }
     }
 
-    /// The append's lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock()
+    /// The append's lock (S1).
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock()
     }
 
     /// How far the log is committed.
     #[inline(always)]
     pub(crate) fn watermark(&self) -> Watermark {
-        // Acquire [commit]: pairs with the Release in `commit`; everything below is there, and stays as it is (S2).
-        Watermark::from_word(self.watermark.load(Ordering::Acquire))
-    }
-
-    /// Makes everything up to `last` visible at once (S3). The lock's holder's.
-    #[inline(always)]
-    pub(crate) fn commit(&self, last: Location) {
-        // Release [commit]: pairs with the Acquire in `watermark`.
-        self.watermark
-            .store(Watermark::after(last).word(), Ordering::Release);
-    }
-
-    /// Notes how far the log goes. The lock's holder's.
-    #[inline(always)]
-    pub(crate) fn note_end(&self, end: u64) {
-        self.end.store(end, Ordering::Relaxed);
-    }
-
-    /// About how far the log goes.
-    #[inline(always)]
-    pub(crate) fn end_about(&self) -> u64 {
-        self.end.load(Ordering::Relaxed)
-    }
-
-    /// The first segment that is kept.
-    pub(crate) fn kept(&self) -> u64 {
-        self.kept.load(Ordering::Relaxed)
+        self.segments.watermark()
     }
 
     /// The most bytes that a record can have.
@@ -173,8 +109,19 @@ impl Log {
     }
 
     /// Arenas for records of these sizes, as far as the open segment has no room; before anything is written, so that an
-    /// append that fails leaves nothing.
-    pub(crate) fn reserve(
+    /// append that fails leaves nothing. A full log asks retention first: what is too old by now makes room.
+    pub(crate) fn reserve<I: Iterator<Item = usize>>(
+        &self,
+        tail: &mut Tail,
+        sizes: impl Fn() -> I,
+    ) -> Result<Vec<Arena>, AppendError> {
+        match self.arenas(tail, sizes()) {
+            Err(AppendError::Full(_)) if self.retain(tail) > 0 => self.arenas(tail, sizes()),
+            other => other,
+        }
+    }
+
+    fn arenas(
         &self,
         tail: &Tail,
         sizes: impl Iterator<Item = usize>,
@@ -205,61 +152,55 @@ impl Log {
         Ok(arenas)
     }
 
-    /// Seals the open segment and opens the next, whose first `cut` records belong to an append that began before it.
+    /// Goes on to the next segment, and has another made.
     #[cold]
-    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena, cut: u32) {
-        if tail.bytes > 0 {
-            if let Some(open) = self.segments.get(tail.segment as usize) {
-                open.seal(tail.offset, tail.count as u32, tail.stamp);
-            }
-            tail.segment += 1;
-        }
-        tail.bytes = arena.bytes();
-        tail.bytes_kept += tail.bytes as u64;
-        tail.offset = 0;
-        tail.count = 0;
-        self.segments
-            .make(tail.segment as usize)
-            .open(arena, tail.position, cut);
+    pub(crate) fn roll(&self, tail: &mut Tail, arena: Arena, is_continued: bool) {
+        self.segments.roll(tail, arena, is_continued);
         self.spare.want();
     }
 
-    /// Retires what retention lets go of; returns how many segments. The open one stays.
+    /// Retires what retention lets go of; returns how many segments. The open one stays, and a batch goes as a whole or not
+    /// at all (SD1).
     pub(crate) fn retain(&self, tail: &mut Tail) -> u64 {
         let now = self.settings.clock.wall_ns(self.settings.clock.raw());
         let pinned = self.pins.first();
-        let mut retired = 0;
-        while tail.first < tail.segment {
-            let Some(segment) = self.segments.get(tail.first as usize) else {
-                break;
-            };
-            let end = segment.first() + segment.count();
-            let kept = tail.position - segment.first();
+        let before = tail.first;
+        while let Some((next, bytes, stamp)) = self.first_group(tail) {
+            let end = self.segments.get(next).map_or(0, Segment::first);
             let is_over = self.settings.retention.lets_go(
-                kept - segment.count(),
-                tail.bytes_kept - segment.bytes(),
-                now.saturating_sub(segment.stamp()),
+                tail.position - end,
+                tail.bytes_kept - bytes,
+                now.saturating_sub(stamp),
             );
             if !is_over || end > pinned {
                 break;
             }
-            tail.first += 1;
-            tail.bytes_kept -= segment.bytes();
-            // Relaxed: who takes the old value for the first finds that the segment was retired.
-            self.kept.store(tail.first, Ordering::Relaxed);
             self.counts
                 .bytes_retired
-                .fetch_add(segment.bytes(), Ordering::Relaxed);
-            segment.retire();
-            retired += 1;
+                .fetch_add(bytes, Ordering::Relaxed);
+            self.segments.retire_before(tail, next);
         }
-        retired
+        tail.first - before
+    }
+
+    /// The first segments that can only go together, as batches go on from one to the next: the segment behind them, their
+    /// bytes, the stamp of their last record.
+    fn first_group(&self, tail: &Tail) -> Option<(u64, u64, u64)> {
+        let mut bytes = 0;
+        for number in tail.first..tail.segment {
+            let segment = self.segments.get(number)?;
+            bytes += segment.bytes();
+            if !self.segments.get(number + 1)?.is_continued() {
+                return Some((number + 1, bytes, segment.stamp()));
+            }
+        }
+        None
     }
 
     /// Segments that were retired and that a reader still has pinned, and their bytes.
     pub(crate) fn held(&self) -> (u64, u64) {
-        (0..self.kept())
-            .filter_map(|segment| self.segments.get(segment as usize))
+        (0..self.segments.kept())
+            .filter_map(|segment| self.segments.get(segment))
             .map(Segment::bytes)
             .filter(|bytes| *bytes > 0)
             .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))

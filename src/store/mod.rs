@@ -19,6 +19,7 @@ mod export;
 mod filter;
 mod follow;
 mod group;
+mod header;
 #[cfg(feature = "json")]
 mod import;
 mod kinds;
@@ -32,6 +33,7 @@ mod recorded;
 mod retention;
 mod scan;
 mod segment;
+mod segments;
 mod signal;
 mod single;
 mod snapshot;
@@ -52,6 +54,7 @@ mod tests_group;
 mod tests_upcast;
 mod upcast;
 mod view;
+mod walk;
 
 pub use aggregate::{Aggregate, Loaded};
 pub use batch::{Batch, BatchAppended};
@@ -72,7 +75,6 @@ pub(crate) use location::Watermark;
 pub use member::Member;
 pub use query::{Query, Records};
 pub use reader::Reader;
-pub(crate) use reader::{Cursor, Step};
 pub use recorded::{Raw, Recorded};
 pub use retention::{Retention, RetentionPin};
 pub use scan::Events;
@@ -83,6 +85,7 @@ pub use stats::{
 };
 pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
+pub(crate) use walk::{Cursor, Step};
 
 use crate::event::{Event, EventId, codec};
 use crate::sync::{Arc, clock};
@@ -268,8 +271,8 @@ impl EventStore {
     /// Waits until the log has a record at this position, or for so long at most; whether it has.
     #[must_use]
     pub fn wait(&self, position: u64, timeout: Duration) -> bool {
-        let reader = self.reader();
-        let is_there = || reader.end() > position;
+        // A reader for each look: one that waits keeps nothing from being freed.
+        let is_there = || self.reader().end() > position;
         is_there() || self.log.bell.wait(is_there, clock::deadline(timeout))
     }
 
@@ -296,12 +299,8 @@ impl EventStore {
     /// # Errors
     /// [`ReadError::Truncated`] if the record there is not kept any more.
     pub fn pin(&self, position: u64) -> Result<RetentionPin, ReadError> {
-        let tail = self.log.lock();
-        let first = self
-            .log
-            .segments
-            .get(tail.first as usize)
-            .map_or(0, segment::Segment::first);
+        let _locked = self.log.lock();
+        let first = self.log.segments.first();
         if position < first {
             return Err(ReadError::Truncated { first });
         }
@@ -311,7 +310,7 @@ impl EventStore {
     /// Frees what retention lets go of now; returns how many segments. It happens by itself whenever a segment is full, and
     /// needs a call only where time passes without appends.
     pub fn retain(&self) -> u64 {
-        self.log.retain(&mut self.log.lock())
+        self.log.retain(&mut self.log.lock().tail)
     }
 }
 

@@ -3,9 +3,10 @@
 use super::error::ReadError;
 use super::filter::RecordFilter;
 use super::location::Watermark;
-use super::reader::{Cursor, Reader, Step};
+use super::reader::Reader;
 use super::streams::Run;
 use super::view::Record;
+use super::walk::{Cursor, Step};
 use std::fmt;
 
 /// A question to the store.
@@ -124,6 +125,8 @@ enum Way {
         number: u32,
         low: u64,
         high: u64,
+        /// How many events the stream had when it was asked for.
+        count: u64,
         hint: Run,
     },
     Forward {
@@ -149,7 +152,6 @@ pub struct Records<'r> {
 
 impl<'r> Records<'r> {
     pub(crate) fn new(reader: &'r Reader, query: Query) -> Result<Self, ReadError> {
-        let watermark = reader.log.watermark();
         if let (Some(from), Some(to)) = (query.from, query.to)
             && from > to
         {
@@ -157,24 +159,12 @@ impl<'r> Records<'r> {
                 "the range from {from} to before {to} ends before it begins"
             )));
         }
-        let way = match &query.stream {
-            Some(name) => stream_way(reader, name, &query, watermark)?,
-            None => {
-                let (first, end) = (reader.first(), reader.end_at(watermark));
-                let low = query.from.unwrap_or(first);
-                if low < first {
-                    return Err(reader.truncated());
-                }
-                let high = query.to.unwrap_or(end).min(end);
-                if query.is_backward {
-                    Way::Backward { low, high }
-                } else {
-                    Way::Forward {
-                        cursor: reader.cursor(low.min(end))?,
-                        end: high,
-                    }
-                }
+        let (watermark, way) = match &query.stream {
+            Some(name) => {
+                let watermark = reader.log.watermark();
+                (watermark, stream_way(reader, name, &query, watermark)?)
             }
+            None => log_way(reader, &query)?,
         };
         Ok(Self {
             reader,
@@ -195,6 +185,7 @@ impl<'r> Records<'r> {
                 number,
                 low,
                 high,
+                count,
                 hint,
             } => {
                 if low >= high {
@@ -208,17 +199,18 @@ impl<'r> Records<'r> {
                     *low - 1
                 };
                 let streams = &reader.log.streams;
-                let location = streams.location(streams.get(*number)?, version, hint);
-                reader
-                    .at(location)
-                    .map_or_else(gone, |record| Some(Ok(record)))
+                let stream = streams.get(*number)?;
+                let location = streams.location(stream, version, hint);
+                Some(reader.at(location).ok_or_else(|| ReadError::Truncated {
+                    first: reader.first_version(stream, *count),
+                }))
             }
             Way::Forward { cursor, end } => {
                 if cursor.position >= *end {
                     return None;
                 }
                 match reader.step(cursor, self.watermark) {
-                    Step::Record(record) => Some(Ok(record)),
+                    Step::Record(found) => Some(Ok(reader.record(found))),
                     Step::End => None,
                     Step::Gone => gone(),
                 }
@@ -232,6 +224,32 @@ impl<'r> Records<'r> {
                 let record = location.and_then(|location| reader.at(location));
                 record.map_or_else(gone, |record| Some(Ok(record)))
             }
+        }
+    }
+}
+
+fn log_way(reader: &Reader, query: &Query) -> Result<(Watermark, Way), ReadError> {
+    loop {
+        let mut watermark = reader.log.watermark();
+        let end = reader.end_of(&mut watermark);
+        let first = reader.first();
+        if first >= end && end > 0 {
+            // Retention has overtaken the look at the end: there is a later one.
+            continue;
+        }
+        let low = query.from.unwrap_or(first);
+        if low < first {
+            return Err(reader.truncated());
+        }
+        let high = query.to.unwrap_or(end).min(end);
+        if query.is_backward {
+            return Ok((watermark, Way::Backward { low, high }));
+        }
+        match reader.cursor(low.min(end), watermark) {
+            Ok(cursor) => return Ok((watermark, Way::Forward { cursor, end: high })),
+            // The first that is kept is another one by now.
+            Err(ReadError::Truncated { .. }) if query.from.is_none() => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -258,19 +276,7 @@ fn stream_way(
             version: count - 1,
         });
     }
-    // Retention frees a stream's events from the front: the first that is kept is found by halving.
-    let kept = reader.log.kept();
-    let mut hint = Run::default();
-    let (mut low, mut high) = (stream.first().min(count), count);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if streams.location(stream, middle, &mut hint).segment() < kept {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    let first = low;
+    let first = reader.first_version(stream, count);
     let from = query.from.unwrap_or(first);
     if from < first {
         return Err(ReadError::Truncated { first });
@@ -280,6 +286,7 @@ fn stream_way(
         number,
         low: from,
         high,
+        count,
         hint: Run::default(),
     })
 }

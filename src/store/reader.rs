@@ -10,10 +10,9 @@ use super::error::ReadError;
 use super::location::{Location, Watermark};
 use super::log::Log;
 use super::query::{Query, Records};
-use super::record::HEADER_BYTES;
-use super::segment::Segment;
-use super::streams::Run;
+use super::streams::{Run, Stream};
 use super::view::Record;
+use super::walk::{Cursor, Found, Held, Step};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
@@ -23,7 +22,7 @@ use std::fmt;
 /// A reader of the store, for one thread at a time.
 pub struct Reader {
     pub(crate) log: Arc<Log>,
-    pins: RefCell<SmallVec<[u64; 4]>>,
+    held: Held,
     /// Reads so far, counted from somewhere: one in 64 is timed.
     reads: Cell<u64>,
     /// Times that are not told yet.
@@ -33,31 +32,13 @@ pub struct Reader {
 /// Times that a reader keeps before it tells them.
 const TIMES_KEPT: usize = 16;
 
-/// Where a walk through the log goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    location: Location,
-    /// The position of the next record.
-    pub(crate) position: u64,
-}
-
-/// What a walk has found.
-pub(crate) enum Step<'a> {
-    /// The next record.
-    Record(Record<'a>),
-    /// Nothing more below the watermark.
-    End,
-    /// The next record is not kept any more.
-    Gone,
-}
-
 impl Reader {
     pub(crate) fn new(log: Arc<Log>) -> Self {
         // Readers that read once are sampled too: they do not all begin with the same number.
         let first = log.counts.readers.fetch_add(1, Ordering::Relaxed);
         Self {
             log,
-            pins: RefCell::default(),
+            held: Held::default(),
             reads: Cell::new(first),
             times_ns: RefCell::default(),
         }
@@ -97,54 +78,24 @@ impl Reader {
 
     /// Lets go of all that was looked at. Records that were read are gone before, as the borrow says.
     pub fn release(&mut self) {
-        for segment in self.pins.get_mut().drain(..) {
-            if let Some(segment) = self.log.segments.get(segment as usize) {
-                segment.unpin();
-            }
-        }
+        self.held.release(&self.log.segments);
     }
 
     /// The position behind the last committed record: how many records the log has ever had.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.end_at(self.log.watermark())
+        self.end_of(&mut self.log.watermark())
     }
 
-    pub(crate) fn end_at(&self, watermark: Watermark) -> u64 {
-        let mut watermark = watermark;
-        loop {
-            let Some(last) = watermark.last() else {
-                return 0;
-            };
-            if let Some(record) = self.at(last) {
-                return record.position() + 1;
-            }
-            // Retired since: the watermark is further by now.
-            watermark = self.log.watermark();
-        }
+    /// As [`end`](Self::end), of this watermark, or of a later one that takes its place.
+    pub(crate) fn end_of(&self, watermark: &mut Watermark) -> u64 {
+        self.held.end(&self.log.segments, watermark)
     }
 
     /// The position of the first record that is kept; [`end`](Self::end) if there is none.
     #[must_use]
     pub fn first(&self) -> u64 {
-        let kept = self.log.kept();
-        let is_there = self.log.watermark() > Watermark::NOTHING;
-        self.log
-            .segments
-            .get(kept as usize)
-            .filter(|_| is_there)
-            .map_or(0, Segment::first)
-    }
-
-    /// The position of the first record that is kept together with all of its append.
-    pub(crate) fn first_whole(&self) -> u64 {
-        let kept = self.log.kept();
-        let is_there = self.log.watermark() > Watermark::NOTHING;
-        self.log
-            .segments
-            .get(kept as usize)
-            .filter(|_| is_there)
-            .map_or(0, Segment::first_whole)
+        self.log.segments.first()
     }
 
     /// The record at a position; `None` above the last one.
@@ -156,14 +107,13 @@ impl Reader {
     }
 
     fn find(&self, position: u64) -> Result<Option<Record<'_>>, ReadError> {
-        let watermark = self.log.watermark();
-        if position >= self.end_at(watermark) {
+        let mut watermark = self.log.watermark();
+        if position >= self.end_of(&mut watermark) {
             return Ok(None);
         }
-        match self.locate(position, watermark) {
-            Some(location) => self.at(location).map(Some).ok_or_else(|| self.truncated()),
-            None => Err(self.truncated()),
-        }
+        let location = self.locate(position, watermark);
+        let record = location.and_then(|location| self.at(location));
+        record.map(Some).ok_or_else(|| self.truncated())
     }
 
     /// The latest event of a stream.
@@ -208,37 +158,7 @@ impl Reader {
 
     /// Where the record at a position below the watermark lies; `None` if it is not kept.
     pub(crate) fn locate(&self, position: u64, watermark: Watermark) -> Option<Location> {
-        let last = watermark.last()?.segment();
-        let (mut low, mut high) = (self.log.kept().min(last), last);
-        if position < self.log.segments.get(low as usize)?.first() {
-            return None;
-        }
-        // The last segment whose first position is not above.
-        while low < high {
-            let middle = high - (high - low) / 2;
-            if self.log.segments.get(middle as usize)?.first() <= position {
-                low = middle;
-            } else {
-                high = middle - 1;
-            }
-        }
-        let segment = self.pinned(low)?;
-        let offset = segment.offset_of(position - segment.first());
-        Some(Location::new(low, offset))
-    }
-
-    /// The segment, pinned; `None` if it was retired.
-    #[inline(always)]
-    fn pinned(&self, number: u64) -> Option<&Segment> {
-        let segment = self.log.segments.get(number as usize)?;
-        let mut pins = self.pins.borrow_mut();
-        if !pins.iter().rev().any(|&pin| pin == number) {
-            if !segment.pin() {
-                return None;
-            }
-            pins.push(number);
-        }
-        Some(segment)
+        self.held.locate(&self.log.segments, position, watermark)
     }
 
     /// How far the log is committed.
@@ -248,111 +168,73 @@ impl Reader {
 
     /// Whether a walk has nothing before it.
     pub(crate) fn is_at_end(&self, cursor: &Cursor) -> bool {
-        let watermark = self.log.watermark();
-        // A sealed segment's end is the next one's start, which may not be committed.
-        !watermark.covers(cursor.location) || {
-            let segment = self.log.segments.get(cursor.location.segment() as usize);
-            segment.is_some_and(|segment| {
-                segment.end() > 0
-                    && segment.end() == cursor.location.offset()
-                    && !watermark.covers(Location::new(cursor.location.segment() + 1, 0))
-            })
-        }
+        cursor.is_at_end(&self.log.segments, self.log.watermark())
     }
 
     /// The record at a location that the watermark covers; `None` if it is not kept.
     #[inline(always)]
     pub(crate) fn at(&self, location: Location) -> Option<Record<'_>> {
-        let segment = self.pinned(location.segment())?;
-        let header = segment.header(location.offset());
-        let rest = segment.read(
-            location.offset() + HEADER_BYTES,
-            header.size() - HEADER_BYTES,
-        );
-        Some(Record {
-            log: &self.log,
-            header,
-            rest,
-        })
+        let found = self.held.at(&self.log.segments, location)?;
+        Some(self.record(found))
     }
 
-    /// A walk from a position, which may be the end.
-    pub(crate) fn cursor(&self, position: u64) -> Result<Cursor, ReadError> {
-        let watermark = self.log.watermark();
-        let end = self.end_at(watermark);
+    #[inline(always)]
+    pub(crate) fn record<'a>(&'a self, found: Found<'a>) -> Record<'a> {
+        Record {
+            log: &self.log,
+            header: found.header,
+            rest: found.rest,
+        }
+    }
+
+    /// A walk from a position up to the end of the watermark, which may be that end.
+    pub(crate) fn cursor(
+        &self,
+        position: u64,
+        mut watermark: Watermark,
+    ) -> Result<Cursor, ReadError> {
+        let end = self.end_of(&mut watermark);
         if position > end {
             return Err(ReadError::Invalid(format!(
                 "position {position} is above the end of the log, {end}"
             )));
         }
-        if position < self.first() {
-            return Err(self.truncated());
-        }
-        if position == end {
-            // Behind the last record of that watermark.
-            return Ok(match watermark.last() {
-                None => Cursor {
-                    location: Location::default(),
-                    position,
-                },
-                Some(last) => {
-                    let record = self.at(last).ok_or_else(|| self.truncated())?;
-                    let offset = last.offset() + record.size();
-                    let position = record.position() + 1;
-                    Cursor {
-                        location: behind(last.segment(), offset),
-                        position,
-                    }
-                }
-            });
-        }
-        let location = self
-            .locate(position, watermark)
-            .ok_or_else(|| self.truncated())?;
-        Ok(Cursor { location, position })
+        let cursor = match watermark.last() {
+            None => Some(Cursor::default()),
+            Some(last) if position == end => {
+                let record = self.held.at(&self.log.segments, last);
+                record.map(|record| Cursor::behind(last, record.header))
+            }
+            Some(_) => {
+                let location = self.locate(position, watermark);
+                location.map(|location| Cursor::at(location, position))
+            }
+        };
+        cursor.ok_or_else(|| self.truncated())
     }
 
     /// The next record of a walk, if the watermark covers it.
     #[inline(always)]
     pub(crate) fn step(&self, cursor: &mut Cursor, watermark: Watermark) -> Step<'_> {
-        if !watermark.covers(cursor.location) {
-            return Step::End;
-        }
-        let number = cursor.location.segment();
-        let Some(mut segment) = self.pinned(number) else {
-            return Step::Gone;
-        };
-        // A record of a later segment is committed, or this one has another: [commit] shows which.
-        if cursor.location.offset() == segment.end() && segment.end() > 0 {
-            cursor.location = Location::new(number + 1, 0);
-            if !watermark.covers(cursor.location) {
-                return Step::End;
-            }
-            match self.pinned(number + 1) {
-                Some(next) => segment = next,
-                None => return Step::Gone,
-            }
-        }
-        let at = cursor.location;
-        let header = segment.header(at.offset());
-        let rest = segment.read(at.offset() + HEADER_BYTES, header.size() - HEADER_BYTES);
-        cursor.location = behind(at.segment(), at.offset() + header.size());
-        cursor.position = header.position + 1;
-        Step::Record(Record {
-            log: &self.log,
-            header,
-            rest,
-        })
+        self.held.step(&self.log.segments, cursor, watermark)
     }
-}
 
-/// The place behind a record; the start of the next segment if this one can hold no more.
-#[inline(always)]
-fn behind(segment: u64, offset: usize) -> Location {
-    if offset < super::location::SEGMENT_BYTES_MAX {
-        Location::new(segment, offset)
-    } else {
-        Location::new(segment + 1, 0)
+    /// The first version of a stream that is kept, of so many. Retention frees a stream's events from the front, so it is
+    /// found by halving.
+    pub(crate) fn first_version(&self, stream: &Stream, count: u64) -> u64 {
+        let kept = self.log.segments.kept();
+        let mut hint = Run::default();
+        let (mut low, mut high) = (stream.first().min(count), count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let location = self.log.streams.location(stream, middle, &mut hint);
+            if location.segment() < kept {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 }
 
@@ -370,7 +252,7 @@ impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("end", &self.end())
-            .field("pinned", &self.pins.borrow().len())
+            .field("pinned", &self.held.count())
             .finish_non_exhaustive()
     }
 }

@@ -7,8 +7,9 @@
 
 use super::error::ReadError;
 use super::location::Watermark;
-use super::reader::{Cursor, Reader, Step};
+use super::reader::Reader;
 use super::view::Record;
+use super::walk::{Cursor, Step};
 use std::fmt;
 
 /// Records looked at in one go, at most, before the one who asked is asked again; an append that is longer is one go. It bounds the
@@ -86,7 +87,7 @@ impl Scan {
     pub(crate) fn seek_first(&mut self) -> Result<(u64, u64), ReadError> {
         let from = self.cursor.position;
         loop {
-            let first = self.reader.first_whole();
+            let first = self.reader.first();
             match self.seek(first.max(from)) {
                 // Retired meanwhile: there is a later one.
                 Err(ReadError::Truncated { .. }) => {}
@@ -140,6 +141,7 @@ fn walk(
         let before = cursor;
         match reader.step(&mut cursor, watermark) {
             Step::Record(record) => {
+                let record = reader.record(record);
                 looked_at += 1;
                 if !record.is_mark() && passes(&record) {
                     found.push(before);
@@ -171,7 +173,7 @@ fn walk(
                 }
                 Err(_) => {
                     return Scanned::Gone {
-                        first: reader.first_whole(),
+                        first: reader.first(),
                     };
                 }
             },
@@ -182,11 +184,11 @@ fn walk(
 /// A cursor at a position. A segment that is retired between two looks is no reason to say that the position is gone.
 fn cursor_at(reader: &Reader, position: u64) -> Result<Cursor, ReadError> {
     loop {
-        match reader.cursor(position) {
+        match reader.cursor(position, reader.watermark()) {
             Err(ReadError::Truncated { first }) if first <= position => {}
             Err(ReadError::Truncated { .. }) => {
                 return Err(ReadError::Truncated {
-                    first: reader.first_whole(),
+                    first: reader.first(),
                 });
             }
             other => return other,
@@ -221,7 +223,7 @@ impl<'f> Iterator for Events<'f> {
         self.found = rest;
         let mut cursor = first;
         match self.reader.step(&mut cursor, self.watermark) {
-            Step::Record(record) => Some(record),
+            Step::Record(found) => Some(self.reader.record(found)),
             Step::End | Step::Gone => unreachable!("what was found is pinned"),
         }
     }

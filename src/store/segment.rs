@@ -11,9 +11,9 @@
     reason = "the bytes of a segment: written by the appender, read below the watermark, freed under S5"
 )]
 
+use super::header::{HEADER_BYTES, Header};
 use super::location::UNIT;
-use super::record::{HEADER_BYTES, Header};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arena, UnsafeCell};
 use std::fmt;
 
@@ -30,12 +30,10 @@ pub(crate) struct Segment {
     arena: UnsafeCell<Option<Arena>>,
     /// The position of the first record.
     first: AtomicU64,
-    /// Records at its start that belong to an append which began in a segment before.
-    cut: AtomicU32,
+    /// Its first record belongs to a batch that began in an earlier segment.
+    is_continued: AtomicBool,
     /// Where the records end, in units; 0 while it is open.
     end: AtomicU32,
-    /// Records; known once it is sealed.
-    count: AtomicU32,
     /// When the last record was appended, in nanoseconds since 1970.
     stamp: AtomicU64,
     /// Bytes of the arena; 0 once they are freed.
@@ -50,17 +48,16 @@ unsafe impl Send for Segment {}
 
 impl Segment {
     /// Gives the segment its bytes. The appender's, before a record of it is committed.
-    pub(crate) fn open(&self, arena: Arena, first: u64, cut: u32) {
+    pub(crate) fn open(&self, arena: Arena, first: u64, is_continued: bool) {
+        self.is_continued.store(is_continued, Ordering::Relaxed);
         self.bytes.store(arena.bytes() as u64, Ordering::Relaxed);
         self.first.store(first, Ordering::Relaxed);
-        self.cut.store(cut, Ordering::Relaxed);
         // SAFETY: S1: one appender, and readers come here only after the watermark has passed this segment's start.
         self.arena.with_mut(|place| unsafe { *place = Some(arena) });
     }
 
     /// Says that no record is to follow. The appender's, before one of the next segment is committed.
-    pub(crate) fn seal(&self, end: usize, count: u32, stamp: u64) {
-        self.count.store(count, Ordering::Relaxed);
+    pub(crate) fn seal(&self, end: usize, stamp: u64) {
         self.stamp.store(stamp, Ordering::Relaxed);
         self.end.store((end / UNIT) as u32, Ordering::Relaxed);
     }
@@ -69,19 +66,14 @@ impl Segment {
         self.first.load(Ordering::Relaxed)
     }
 
-    /// The position of the first record whose append did not begin in a segment before; it may lie in a later one.
-    pub(crate) fn first_whole(&self) -> u64 {
-        self.first() + u64::from(self.cut.load(Ordering::Relaxed))
+    /// Whether its first record belongs to a batch that began in an earlier segment. The lock's holder's.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.is_continued.load(Ordering::Relaxed)
     }
 
     /// Where the records of a sealed segment end.
     pub(crate) fn end(&self) -> usize {
         self.end.load(Ordering::Relaxed) as usize * UNIT
-    }
-
-    /// Records of a sealed segment.
-    pub(crate) fn count(&self) -> u64 {
-        u64::from(self.count.load(Ordering::Relaxed))
     }
 
     /// When the last record of a sealed segment was appended.
@@ -101,17 +93,19 @@ impl Segment {
     /// Keeps the bytes alive until [`unpin`](Self::unpin); `false` if the segment was retired.
     #[must_use]
     pub(crate) fn pin(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
+        // Acquire [retire]: who finds it retired sees what is kept instead (S9).
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & RETIRED != 0 {
                 return false;
             }
-            // Relaxed: the watermark has shown the bytes already; a pin only keeps them.
+            // Relaxed if it is pinned: the watermark has shown the bytes already; a pin only keeps them. Acquire [retire]
+            // if it is not: as above.
             match self.word.compare_exchange_weak(
                 word,
                 word + 1,
                 Ordering::Relaxed,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -131,7 +125,8 @@ impl Segment {
 
     /// Gives no pin any more; frees the bytes if nobody has one. Once, by the lock's holder.
     pub(crate) fn retire(&self) {
-        // AcqRel [unpin]: sees what readers did before they gave their pins back (S5).
+        // AcqRel [unpin] [retire]: sees what readers did before they gave their pins back (S5); whoever finds no pin to be
+        // had sees what is kept instead (S9).
         let before = self.word.fetch_or(RETIRED, Ordering::AcqRel);
         debug_assert!(before & RETIRED == 0, "a segment is retired once");
         if before == 0 {

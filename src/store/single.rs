@@ -8,7 +8,7 @@
 use super::append::{Committed, Entry, Target, is_timed};
 use super::error::AppendError;
 use super::expected::{StreamState, Verdict, decide};
-use super::log::Log;
+use super::log::{Locked, Log};
 use super::record::{Extra, Header, size_of_record};
 use crate::event::EventId;
 
@@ -55,7 +55,11 @@ impl Log {
         let clock = &self.settings.clock;
         let raw = clock.raw();
         let committed = {
-            let tail = &mut *self.lock();
+            let Locked {
+                tail,
+                sequence,
+                append_times,
+            } = &mut *self.lock();
             if is_listened_to && let Err(error) = self.check_open() {
                 return Some(Err(error));
             }
@@ -79,7 +83,7 @@ impl Log {
                 version,
                 stream: number,
                 kind: entry.kind,
-                id: EventId::derive(clock, raw, tail.sequence.next()).as_u128(),
+                id: EventId::derive(clock, raw, sequence.next()).as_u128(),
                 correlation: entry.correlation,
                 stamp,
                 key,
@@ -95,10 +99,10 @@ impl Log {
             stream.add_bytes(size as u64);
             tail.stamp = stamp;
             self.count_append(entry.payload.len() as u64, size as u64);
-            self.note_end(position + 1);
-            self.commit(location);
+            self.segments.note_end(position + 1);
+            self.segments.commit(location);
             if is_timed(position, position + 1) {
-                self.note_time(tail, raw);
+                self.note_time(append_times, raw);
             }
             let committed = Committed {
                 first: position,

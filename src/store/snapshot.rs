@@ -229,8 +229,8 @@ impl Log {
     /// Keeps everything from this position on, or from the first that is left.
     pub(crate) fn pin_from(&self, position: u64) -> RetentionPin {
         // The append's lock: what is kept now is kept as long as the pin is there.
-        let tail = self.lock();
-        let first = self.segments.get(tail.first as usize);
+        let locked = self.lock();
+        let first = self.segments.get(locked.tail.first);
         self.pins
             .add(position.max(first.map_or(0, super::segment::Segment::first)))
     }

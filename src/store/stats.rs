@@ -151,11 +151,21 @@ impl EventStore {
         let clock = &log.settings.clock;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (append, first_segment, segments, bytes_kept, marks) = {
-            let tail = log.lock();
-            let segments = if tail.bytes == 0 { 0 } else { tail.segment + 1 };
-            let append = tail.append_times.to_latency();
+            let locked = log.lock();
+            let segments = if locked.tail.bytes == 0 {
+                0
+            } else {
+                locked.tail.segment + 1
+            };
+            let append = locked.append_times.to_latency();
             let marks = count(&log.counts.marks);
-            (append, tail.first, segments, tail.bytes_kept, marks)
+            (
+                append,
+                locked.tail.first,
+                segments,
+                locked.tail.bytes_kept,
+                marks,
+            )
         };
         let read = CoarseBuckets::to_latency(&log.read_times.lock());
         let reader = self.reader();

@@ -576,7 +576,7 @@ fn follows_as_the_oracle_says(slow: SlowReader, filtered: bool, actions: &[Actio
                 is_live = false;
             }
             Action::Next { max } => {
-                let first = store.reader().first_whole();
+                let first = store.reader().first();
                 let end = oracle.0.len() as u64;
                 match follower.next_batch(max, Duration::ZERO) {
                     Ok(Signal::Events(events)) => {

@@ -4,7 +4,7 @@
 
 use super::error::ReadError;
 use super::log::Log;
-use super::record::{Extra, HEADER_BYTES, Header, flag, read_metadata};
+use super::record::{Extra, Header, flag, read_metadata};
 use crate::event::{Class, Descriptor, Encoding, Event, EventId, codec};
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -201,12 +201,6 @@ impl<'a> Record<'a> {
             .rest
             .get(start..start + self.header.extra_bytes as usize);
         Extra::read(self.header.flags, bytes.unwrap_or(&[])).unwrap_or_default()
-    }
-
-    /// Where the record behind it begins, from its own start.
-    #[inline(always)]
-    pub(crate) fn size(&self) -> usize {
-        HEADER_BYTES + self.rest.len()
     }
 }
 

@@ -73,7 +73,7 @@ impl Following {
             for index in 0..pool.count {
                 let pin = store.pin(first)?;
                 let reader = store.reader();
-                let cursor = reader.cursor(first)?;
+                let cursor = reader.cursor(first, reader.watermark())?;
                 positions.push(pin.share());
                 lanes.push(Some(StoredLane {
                     reader,
@@ -145,7 +145,11 @@ impl Following {
 
     /// The most that a worker is behind.
     pub(crate) fn lag(&self) -> u64 {
-        self.store.log.end_about().saturating_sub(self.position())
+        self.store
+            .log
+            .segments
+            .end_about()
+            .saturating_sub(self.position())
     }
 
     /// Whether the gate lets an append of this thread through.
@@ -158,7 +162,7 @@ impl Following {
     }
 
     fn is_behind(&self, worker: usize) -> bool {
-        let end = self.store.log.end_about();
+        let end = self.store.log.segments.end_about();
         end.saturating_sub(self.positions[worker].position()) >= self.lag_max
     }
 
@@ -293,7 +297,7 @@ impl StoredLane {
         } = self;
         while walk.left > 0 {
             let record = match reader.step(cursor, walk.watermark) {
-                Step::Record(record) => record,
+                Step::Record(found) => reader.record(found),
                 Step::End => return None,
                 Step::Gone => unreachable!("what a worker has not walked past is pinned"),
             };

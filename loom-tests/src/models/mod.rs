@@ -10,6 +10,7 @@
     reason = "what a protocol hands on is put behind loom's eyes"
 )]
 
+mod bell;
 mod breaker;
 mod close;
 mod control;
@@ -19,7 +20,9 @@ mod inbox;
 mod lane;
 mod queue;
 mod room;
+mod segments;
 mod stopping;
+mod streams;
 mod table;
 mod wake;
 mod worker;

@@ -12,6 +12,7 @@
     reason = "the same names as the original offers, whether or not a mounted file uses them by now"
 )]
 
+mod arena;
 pub(crate) mod atomic;
 mod barrier;
 #[path = "../../../src/sync/handover.rs"]
@@ -22,16 +23,19 @@ mod park;
 mod queue;
 #[path = "../../../src/sync/realtime.rs"]
 pub(crate) mod realtime;
+mod rwlock;
 mod sites;
 mod watched;
 mod weakness;
 
+pub(crate) use arena::{Arena, Words};
 pub(crate) use barrier::Barrier;
 pub(crate) use handover::Handover;
 pub(crate) use mutex::{Condvar, Mutex, MutexGuard};
 pub(crate) use once::OnceLock;
 pub(crate) use park::ParkWord;
 pub(crate) use queue::{ArrayQueue, SegQueue};
+pub(crate) use rwlock::RwLock;
 pub(crate) use watched::WatchedArc;
 pub(crate) use weakness::{Weakness, weakened};
 

@@ -54,7 +54,9 @@ fn figures_are_what_was_done() {
     let records = reader
         .read(crate::store::Query::all().with_marks())
         .unwrap();
-    let sizes: u64 = records.map(|record| record.unwrap().size() as u64).sum();
+    let sizes: u64 = records
+        .map(|record| record.unwrap().header.size() as u64)
+        .sum();
     assert_eq!(stats.bytes.records, sizes);
     assert_eq!(stats.bytes.segments, stats.segments.kept * 4_096);
     assert!(stats.bytes.index > 0 && stats.segments.freed == 0);
