@@ -170,3 +170,42 @@ fn pd10_a_worker_whose_spill_has_nowhere_to_go_hardly_runs() {
         assert!(share < 0.1, "{:.2} % of a core", share * 100.0);
     }
 }
+
+/// Kept up to date, paused, failed, between two tries, with something to save in a while: a projection sleeps.
+#[test]
+fn pd10_projections_with_nothing_to_do_sleep() {
+    use ringbolt::Codec;
+    use ringbolt::projection::{ErrorPolicy, MemoryCheckpoints, Projection, SaveEvery};
+    use ringbolt::store::{EventStore, ExpectedVersion};
+
+    struct Stored;
+
+    impl Event for Stored {
+        const NAME: &'static str = "idle.stored";
+        fn codec() -> Option<Codec<Self>> {
+            Some(Codec::bytes(|_, _| Ok(()), |_| Ok(Self)))
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let _turn = turn();
+    let store = EventStore::builder().populate(false).build().unwrap();
+    let counting = || Projection::new("count", 0_u64).on::<Stored>(|count, _, _| *count += 1);
+    let failing = || counting().on_checked::<Stored>(|_, _, _| Err("never".into()));
+    let saves = std::sync::Arc::new(MemoryCheckpoints::new());
+    let saving = store.project(counting().checkpoints(saves, SaveEvery::time(HOUR)));
+    let saving = saving.unwrap();
+    let parts = store.project_partitioned(counting(), 2).unwrap();
+    let paused = store.project(counting()).unwrap();
+    paused.pause().unwrap();
+    let failed = store.project(failing()).unwrap();
+    let trying = store.project(failing().on_error(ErrorPolicy::retry(2, HOUR)));
+    let trying = trying.unwrap();
+    for _ in 0..10 {
+        store.append("s", ExpectedVersion::Any, &Stored).unwrap();
+    }
+    assert!(saving.wait_for(9, HOUR) && parts.wait_for(9, HOUR));
+    assert!(!failed.wait_for(9, HOUR));
+    assert_eq!((trying.checkpoint(), paused.checkpoint()), (None, None));
+    check_asleep();
+}

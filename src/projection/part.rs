@@ -98,7 +98,7 @@ impl<S: Send + Sync + 'static> Part<S> {
     /// Applies a batch, and says what is next.
     pub(crate) fn advance(&self, name: &str, seat: &mut Seat<S>) -> Next {
         if seat.phase != Phase::Running {
-            return Next::Order(None);
+            return Next::Order(self.save_if_due(name, seat));
         }
         let policy = seat.course.plan.on_error;
         let turn = {
