@@ -1,4 +1,4 @@
-//! Lives of the engine, one after the other, for ThreadSanitizer to watch: `stress [--lives N] [--seed S] [--ms N] [--plant race]`.
+//! Lives of the engine and of its store, one after the other, for ThreadSanitizer to watch: `stress [--lives N] [--seed S] [--ms N] [--plant race]`.
 
 #[cfg(tsan)]
 #[path = "stress/counts.rs"]
@@ -6,6 +6,7 @@ mod counts;
 
 use checks::arguments::Arguments;
 use checks::life::{Wish, live};
+use checks::log;
 use checks::random::Random;
 use checks::settings::{Settings, Stop};
 use checks::watchdog::Watchdog;
@@ -45,6 +46,16 @@ fn main() -> ExitCode {
         if account.wrong_count > 0 {
             eprintln!("{settings:#?}\n{}", account.wrong.join("\n"));
             eprintln!("{} violations, seed {seed}", account.wrong_count);
+            return ExitCode::FAILURE;
+        }
+        let account = log::live(&mut random, wish.length / 2, &watchdog);
+        println!(
+            "log {number}: {} records, {} read, {} overtaken",
+            account.records, account.read, account.overtaken
+        );
+        if !account.wrong.is_empty() {
+            eprintln!("{}", account.wrong.join("\n"));
+            eprintln!("{} violations, seed {seed}", account.wrong.len());
             return ExitCode::FAILURE;
         }
     }
