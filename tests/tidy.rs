@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "dead_letter",
             "error_event",
             "metrics",
+            "store",
             "error",
         ],
     ),
@@ -58,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dead_letter", &["event", "outcome", "error"]),
     ("error_event", &["event", "outcome"]),
     ("store", &["event", "metrics", "error"]),
+    ("projection", &["store", "event", "error"]),
     ("metrics", &["event", "outcome"]),
     (
         "system",
@@ -74,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "dead_letter",
             "error_event",
             "metrics",
+            "store",
             "error",
         ],
     ),
@@ -129,7 +132,9 @@ const WITH_HEADERS: &[&str] = &[
 const PROMISES: &[&str] = &[
     "pd1", "pd2", "pd3", "pd4", "pd5", "pd6", "pd7", "pd8", "pd9", "pd10", "pd11", "pd12", "dr1",
     "dr2", "dr4", "ob1", "ob2", "ro1", "ro2", "ro3", "ro4", "ro5", "ro6", "dq1", "dq2", "dq3",
-    "dq4", "dq5", "cb1", "cb2", "cb3", "cb4", "cb5",
+    "dq4", "dq5", "cb1", "cb2", "cb3", "cb4", "cb5", "ev1", "ev2", "ev3", "ev4", "ev5", "ev6",
+    "ev7", "ev8", "ev9", "sd1", "sd2", "sd3", "sd4", "sd5", "pc1", "pc2", "pc3", "pc4", "pc5",
+    "pc6", "pc7",
 ];
 
 #[test]

@@ -45,6 +45,6 @@ impl<E: Event> EventType<E> {
 }
 
 /// No model asks for a type by its name.
-pub(crate) fn descriptor_named(_name: &str) -> Option<&'static Descriptor> {
+pub(crate) fn descriptor_of(_name: &str, _version: u16) -> Option<&'static Descriptor> {
     None
 }

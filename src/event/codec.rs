@@ -285,6 +285,8 @@ impl<E> fmt::Debug for Codec<E> {
     }
 }
 
+type DecodeBytes = fn(&[u8], Class, bool, Head) -> Option<Result<Slot, String>>;
+
 /// What code that does not know the type can do with its key and its codec.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
@@ -296,7 +298,7 @@ pub(crate) struct TextFns {
     codec: fn() -> Option<&'static str>,
     encode: fn(&Kept) -> Option<Result<String, String>>,
     decode: fn(&str, Class, Head) -> Option<Result<Slot, String>>,
-    decode_bytes: fn(&[u8], Class, bool, Head) -> Option<Result<Slot, String>>,
+    decode_bytes: DecodeBytes,
     look: fn(&[u8]) -> Option<Look>,
 }
 

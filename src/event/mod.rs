@@ -21,8 +21,10 @@ pub(crate) use codec::JSON;
 pub(crate) use codec::codec;
 pub use codec::{Codec, Encoding};
 pub use descriptor::TypeCell;
+#[cfg(any(feature = "json", test))]
+pub(crate) use descriptor::descriptor_named;
+pub(crate) use descriptor::descriptor_of;
 pub(crate) use descriptor::{Descriptor, EventType, descriptor_at};
-pub(crate) use descriptor::{descriptor_named, descriptor_of};
 pub use extras::Metadata;
 pub(crate) use extras::{Extras, Stored};
 pub use id::EventId;

@@ -52,6 +52,7 @@ pub struct BatchAppended {
 }
 
 /// An event that was written somewhere else and is taken over as it is.
+#[cfg(any(feature = "json", test))]
 #[derive(Debug, Clone)]
 pub(crate) struct Foreign<'a> {
     pub(crate) stream: &'a str,
@@ -160,6 +161,7 @@ impl<'s> Batch<'s> {
     }
 
     /// Adds an event as it was written elsewhere.
+    #[cfg(any(feature = "json", test))]
     pub(crate) fn push_foreign(&mut self, foreign: &Foreign<'_>) -> Result<(), AppendError> {
         let named = self
             .store

@@ -29,7 +29,8 @@ pub(crate) struct Bell {
     rung: Condvar,
     /// How many listeners there are: the one word that an append looks at.
     listening: AtomicU32,
-    listeners: RwLock<Vec<Arc<dyn Listener>>>,
+    /// Replaced as a whole, so that nobody is called under the lock: a listener may append.
+    listeners: RwLock<Arc<[Arc<dyn Listener>]>>,
 }
 
 impl Bell {
@@ -40,7 +41,7 @@ impl Bell {
             lock: Mutex::new(()),
             rung: Condvar::new(),
             listening: AtomicU32::new(0),
-            listeners: RwLock::default(),
+            listeners: RwLock::new(Arc::from([])),
         }
     }
 
@@ -100,26 +101,33 @@ impl Bell {
 
     /// Adds a listener. It is told of every append that it does not see when it looks at the watermark after this.
     pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
-        let mut listeners = self.listeners.write();
-        listeners.push(listener);
-        self.listening
-            .store(listeners.len() as u32, Ordering::Relaxed);
-        drop(listeners);
+        self.change(|listeners| listeners.push(listener));
         // Between saying that one listens and looking (S8).
         self.barrier.heavy();
     }
 
-    /// Takes a listener away; afterwards it is told nothing more. Not to be called by a listener.
+    /// Takes a listener away; who tells at that moment may tell it once more.
     pub(crate) fn leave(&self, listener: &Arc<dyn Listener>) {
-        let mut listeners = self.listeners.write();
-        listeners.retain(|found| !Arc::ptr_eq(found, listener));
-        self.listening
-            .store(listeners.len() as u32, Ordering::Relaxed);
+        self.change(|listeners| listeners.retain(|found| !Arc::ptr_eq(found, listener)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<dyn Listener>>)) {
+        let mut place = self.listeners.write();
+        let mut listeners = place.to_vec();
+        change(&mut listeners);
+        let count = listeners.len() as u32;
+        *place = listeners.into();
+        self.listening.store(count, Ordering::Relaxed);
+    }
+
+    /// Those who listen now.
+    fn all(&self) -> Arc<[Arc<dyn Listener>]> {
+        Arc::clone(&self.listeners.read())
     }
 
     /// Asks every listener whether an event with this key may be appended.
     pub(crate) fn admit(&self, key: Option<u64>) -> Result<(), super::AppendError> {
-        let listeners = self.listeners.read();
+        let listeners = self.all();
         listeners
             .iter()
             .try_for_each(|listener| listener.admit(key))
@@ -127,22 +135,19 @@ impl Bell {
 
     /// Whether a listener is at its end.
     pub(crate) fn is_closed(&self) -> bool {
-        self.listeners
-            .read()
-            .iter()
-            .any(|listener| listener.is_closed())
+        self.all().iter().any(|listener| listener.is_closed())
     }
 
     /// Tells that an event with this key was appended.
     pub(crate) fn tell(&self, key: Option<u64>) {
-        for listener in self.listeners.read().iter() {
+        for listener in self.all().iter() {
             listener.appended(key);
         }
     }
 
     /// Tells that a segment is full.
     pub(crate) fn tell_rolled(&self) {
-        for listener in self.listeners.read().iter() {
+        for listener in self.all().iter() {
             listener.rolled();
         }
     }

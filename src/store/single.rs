@@ -112,7 +112,7 @@ impl Log {
             (committed, StreamState::At(version))
         };
         self.bell.ring();
-        if is_listened_to {
+        if self.bell.is_listened_to() {
             self.bell.tell(Some(key));
         }
         Some(Ok(committed))
