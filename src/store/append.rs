@@ -311,7 +311,7 @@ impl Log {
 
     /// The header of a record, to the lock's holder; `None` if it is not kept.
     fn kept_header(&self, location: Location) -> Option<&Header> {
-        if location.segment() < self.segments.kept() {
+        if location < self.segments.first_location() {
             return None;
         }
         let segment = self.segments.get(location.segment())?;
@@ -464,6 +464,9 @@ impl Log {
         self.bump(&self.counts.appends, 1);
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
+        if has_rolled {
+            self.segments.begin(tail);
+        }
         self.segments.commit(location);
         if has_rolled {
             self.retain(tail);

@@ -31,8 +31,11 @@ impl Log {
         // Lock [append]: the model's own name, for the twin without it.
         let tail = &mut *self.tail.lock();
         let first = tail.position;
-        let put = |left| self.put(tail, left, first);
-        let last = (0..records).rev().map(put).last();
+        let mut last = None;
+        for left in (0..records).rev() {
+            last = Some(self.put(tail, left, first));
+        }
+        self.segments.begin(tail);
         self.segments.commit(last.expect("there is a record"));
     }
 
@@ -389,6 +392,30 @@ fn ask_what_is_kept() {
     assert!(first >= kept, "what is kept knows its first position");
     appender.join().unwrap();
     assert_eq!(log.segments.first(), 1);
+}
+
+/// A batch goes over a segment's end and is let go: what is kept begins behind it, within the next segment.
+#[test]
+fn s9_what_is_kept_begins_with_a_batch() {
+    every(|| {
+        let log = Log::with(2, 1);
+        let appender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                log.append(2);
+                log.append(1);
+                log.retire();
+            }
+        });
+        let first = log.segments.first();
+        assert!(first == 0 || first == 3, "{first} is within a batch");
+        appender.join().unwrap();
+        assert_eq!(log.segments.first(), 3);
+        assert_eq!(
+            log.segments.first_location(),
+            Location::new(1, HEADER_BYTES)
+        );
+    });
 }
 
 #[test]

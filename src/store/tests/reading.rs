@@ -108,6 +108,42 @@ fn sd1_a_start_below_what_is_kept_is_told() {
     assert_eq!(store.stream_state("s"), StreamState::At(999));
 }
 
+/// Whoever is overtaken on the way is told too, behind the last record that it could still see, and not just at an end.
+#[test]
+fn sd1_a_walk_that_is_overtaken_is_told() {
+    for query in [
+        Query::all(),
+        Query::stream("s"),
+        Query::all().backward(),
+        Query::stream("s").backward(),
+    ] {
+        let store = sized(4_096, Retention::default().events(1));
+        fill(&store, 0..30);
+        let pin = store.pin(0).unwrap();
+        fill(&store, 30..300);
+        let reader = store.reader();
+        let mut records = reader.read(query.clone()).unwrap();
+        let first = records.next().unwrap().unwrap().position();
+        drop(pin);
+        fill(&store, 300..1_000);
+        let mut seen = 1;
+        let told = loop {
+            match records.next().expect("it is not at its end") {
+                Ok(record) => {
+                    assert_eq!(record.position().abs_diff(first), seen, "{query:?}");
+                    seen += 1;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            seen < 300 && told.truncated() >= Some(960),
+            "{query:?}: {told}"
+        );
+        assert!(records.next().is_none(), "it is told once");
+    }
+}
+
 /// A record that is borrowed stays as it is while all around it is freed, and its bytes are told of as held.
 #[test]
 fn sd1_a_borrowed_record_delays_freeing() {
@@ -186,6 +222,31 @@ fn sd1_a_batch_is_never_cut() {
         );
     }
     assert!(reader.first() > 0);
+}
+
+/// Though a batch goes over the end of every segment.
+#[test]
+fn sd1_batches_over_every_end_do_not_stop_retention() {
+    let store = sized(4_096, Retention::default().events(1));
+    for batch in 0..200_u64 {
+        let events = [step(batch); 33];
+        store
+            .append_all("s", ExpectedVersion::Any, &events)
+            .unwrap();
+        let reader = store.reader();
+        let (first, end) = (reader.first(), reader.end());
+        assert!(
+            first.is_multiple_of(33) && first < end && end - first <= 4 * 33,
+            "{first} to {end}"
+        );
+        let kept = end - first;
+        for query in [Query::all(), Query::stream("s")] {
+            assert_eq!(numbers(&reader, query).len() as u64, kept);
+        }
+        if first > 0 {
+            assert_eq!(reader.get(first - 1).unwrap_err().truncated(), Some(first));
+        }
+    }
 }
 
 /// Records lie in the segment itself, at multiples of 16 bytes, and every look finds the same place.

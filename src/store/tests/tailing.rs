@@ -62,12 +62,15 @@ fn tail(store: &EventStore, events: u64, number: u64) -> u64 {
             store.wait(next, Duration::from_secs(120)),
             "the log stands still"
         );
+        let end = reader.end();
         if let Err(error) = read(&reader, &mut next, &mut seen, number) {
             let first = error.truncated().unwrap_or_else(|| panic!("{error}"));
             assert!(first > next, "told to go on at {first}, behind {next}");
             next = first;
             seen = [None; APPENDERS as usize];
             overtaken += 1;
+        } else {
+            assert!(next >= end, "it ended at {next}, before {end}");
         }
         reader.release();
     }
