@@ -105,7 +105,6 @@ impl EventStore {
     }
 
     /// A store to be set up.
-    #[must_use]
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }

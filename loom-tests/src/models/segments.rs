@@ -117,6 +117,27 @@ fn read_beside(log: Arc<Log>, append: impl Fn(&Log) + Send + 'static, records: u
     held.release(&log.segments);
 }
 
+/// The same with the appender as the model's first thread, and one look.
+fn append_beside(log: Arc<Log>, append: impl Fn(&Log), before: u64, records: u64) {
+    let reader = thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let mut held = Held::default();
+            let (positions, left) = walk(&log, &held, &mut Cursor::default());
+            assert_eq!(left, 0, "a batch is read whole");
+            let count = positions.len() as u64;
+            assert!((before..=records).contains(&count));
+            assert!(
+                positions.into_iter().eq(0..count),
+                "each record once and in order"
+            );
+            held.release(&log.segments);
+        }
+    });
+    append(&log);
+    reader.join().unwrap();
+}
+
 /// Two appenders at once.
 fn append_together() {
     let log = Arc::new(Log::new(2));
@@ -172,6 +193,17 @@ fn s2_edge_commit_twin_without_acquire() {
     weakened(Weakness::NoAcquire("commit"), || {
         every(append_two_beside_a_reader)
     });
+}
+
+#[test]
+fn s2_edge_commit_the_other_way_round() {
+    let append = |log: &Log| {
+        log.append(1);
+        log.append(1);
+    };
+    every(move || append_beside(Log::with(3, 1), append, 1, 3));
+    every(move || append_beside(Log::with(1, 1), append, 1, 3));
+    every(|| append_beside(Log::with(2, 1), |log| log.append(2), 1, 3));
 }
 
 /// A record found by its position and by its location, while others are appended.

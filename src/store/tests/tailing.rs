@@ -96,7 +96,7 @@ fn read(
         *last = Some(step.number);
         *next += 1;
         // Some are slow.
-        if number % 3 == 1 && *next % 512 == 0 {
+        if number % 3 == 1 && next.is_multiple_of(512) {
             thread::yield_now();
         }
     }
