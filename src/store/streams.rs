@@ -379,9 +379,9 @@ impl Pool {
         page.at((word & ((1 << self.page_bits) - 1)) as usize)
     }
 
-    /// Relaxed: whoever reads a word came by [index].
     #[inline(always)]
     fn load(&self, word: u64) -> u64 {
+        // Relaxed: whoever reads a word came by [index].
         self.at(word).load(Ordering::Relaxed)
     }
 
