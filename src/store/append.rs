@@ -343,7 +343,7 @@ impl Log {
 
     /// The header of a record, to the lock's holder; `None` if it is not kept.
     fn kept_header(&self, location: Location) -> Option<&Header> {
-        if location.segment() < self.segments.kept() {
+        if location < self.segments.first_location() {
             return None;
         }
         let segment = self.segments.get(location.segment())?;
@@ -505,6 +505,9 @@ impl Log {
         self.bump(&self.counts.payload_bytes, payload_bytes);
         self.bump(&self.counts.record_bytes, record_bytes);
         self.segments.note_end(tail.position);
+        if has_rolled {
+            self.segments.begin(tail);
+        }
         self.segments.commit(location);
         // One append in 64 is timed, told by the position: the others pay for one comparison.
         if is_timed(first, tail.position) {

@@ -159,42 +159,40 @@ impl Log {
         self.spare.want();
     }
 
-    /// Retires what retention lets go of; returns how many segments. The open one stays, and a batch goes as a whole or not
-    /// at all (SD1).
+    /// Retires what retention lets go of; returns how many segments. The open one stays, and a record at least. A batch goes
+    /// as a whole or not at all (SD1): what is kept begins with the first batch that begins in a segment.
     pub(crate) fn retain(&self, tail: &mut Tail) -> u64 {
         let now = self.settings.clock.wall_ns(self.settings.clock.raw());
         let pinned = self.pins.first();
         let before = tail.first;
-        while let Some((next, bytes, stamp)) = self.first_group(tail) {
-            let end = self.segments.get(next).map_or(0, Segment::first);
+        let (mut bytes, mut number) = (0, tail.first);
+        while number < tail.segment {
+            let (Some(segment), Some(next)) =
+                (self.segments.get(number), self.segments.get(number + 1))
+            else {
+                break;
+            };
+            bytes += segment.bytes();
+            number += 1;
+            let Some((first, _)) = next.start() else {
+                // A batch has no beginning here: both go together.
+                continue;
+            };
             let is_over = self.settings.retention.lets_go(
-                tail.position - end,
+                tail.position - first,
                 tail.bytes_kept - bytes,
-                now.saturating_sub(stamp),
+                now.saturating_sub(segment.stamp()),
             );
-            if !is_over || end > pinned {
+            if !is_over || first > pinned || first == tail.position {
                 break;
             }
             self.counts
                 .bytes_retired
                 .fetch_add(bytes, Ordering::Relaxed);
-            self.segments.retire_before(tail, next);
+            self.segments.retire_before(tail, number);
+            bytes = 0;
         }
         tail.first - before
-    }
-
-    /// The first segments that can only go together, as batches go on from one to the next: the segment behind them, their
-    /// bytes, the stamp of their last record.
-    fn first_group(&self, tail: &Tail) -> Option<(u64, u64, u64)> {
-        let mut bytes = 0;
-        for number in tail.first..tail.segment {
-            let segment = self.segments.get(number)?;
-            bytes += segment.bytes();
-            if !self.segments.get(number + 1)?.is_continued() {
-                return Some((number + 1, bytes, segment.stamp()));
-            }
-        }
-        None
     }
 
     /// Segments that were retired and that a reader still has pinned, and their bytes.

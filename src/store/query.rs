@@ -125,8 +125,6 @@ enum Way {
         number: u32,
         low: u64,
         high: u64,
-        /// How many events the stream had when it was asked for.
-        count: u64,
         hint: Run,
     },
     Forward {
@@ -185,7 +183,6 @@ impl<'r> Records<'r> {
                 number,
                 low,
                 high,
-                count,
                 hint,
             } => {
                 if low >= high {
@@ -202,7 +199,7 @@ impl<'r> Records<'r> {
                 let stream = streams.get(*number)?;
                 let location = streams.location(stream, version, hint);
                 Some(reader.at(location).ok_or_else(|| ReadError::Truncated {
-                    first: reader.first_version(stream, *count),
+                    first: reader.first_version(stream),
                 }))
             }
             Way::Forward { cursor, end } => {
@@ -276,7 +273,7 @@ fn stream_way(
             version: count - 1,
         });
     }
-    let first = reader.first_version(stream, count);
+    let first = reader.first_version(stream);
     let from = query.from.unwrap_or(first);
     if from < first {
         return Err(ReadError::Truncated { first });
@@ -286,7 +283,6 @@ fn stream_way(
         number,
         low: from,
         high,
-        count,
         hint: Run::default(),
     })
 }

@@ -137,6 +137,9 @@ impl Reader {
                 streams.location(stream, version, &mut Run::default())
             }
         };
+        if last < self.log.segments.first_location() {
+            return None;
+        }
         self.at(last)
             .filter(|record| record.version() >= stream.first())
     }
@@ -219,16 +222,17 @@ impl Reader {
         self.held.step(&self.log.segments, cursor, watermark)
     }
 
-    /// The first version of a stream that is kept, of so many. Retention frees a stream's events from the front, so it is
-    /// found by halving.
-    pub(crate) fn first_version(&self, stream: &Stream, count: u64) -> u64 {
-        let kept = self.log.segments.kept();
+    /// The first version of a stream that is kept; that of the event to come if there is none. Retention frees a stream's
+    /// events from the front, so it is found by halving.
+    pub(crate) fn first_version(&self, stream: &Stream) -> u64 {
+        let first = self.log.segments.first_location();
+        let count = self.log.streams.committed(stream, self.log.watermark());
         let mut hint = Run::default();
         let (mut low, mut high) = (stream.first().min(count), count);
         while low < high {
             let middle = low + (high - low) / 2;
             let location = self.log.streams.location(stream, middle, &mut hint);
-            if location.segment() < kept {
+            if location < first {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -13,7 +13,7 @@
 
 use super::header::{HEADER_BYTES, Header};
 use super::location::UNIT;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arena, UnsafeCell};
 use std::fmt;
 
@@ -30,8 +30,10 @@ pub(crate) struct Segment {
     arena: UnsafeCell<Option<Arena>>,
     /// The position of the first record.
     first: AtomicU64,
-    /// Its first record belongs to a batch that began in an earlier segment.
-    is_continued: AtomicBool,
+    /// The position of the first record that begins a batch; `u64::MAX` until there is one...
+    start: AtomicU64,
+    /// ...and its place, in units.
+    start_at: AtomicU32,
     /// Where the records end, in units; 0 while it is open.
     end: AtomicU32,
     /// When the last record was appended, in nanoseconds since 1970.
@@ -49,7 +51,10 @@ unsafe impl Send for Segment {}
 impl Segment {
     /// Gives the segment its bytes. The appender's, before a record of it is committed.
     pub(crate) fn open(&self, arena: Arena, first: u64, is_continued: bool) {
-        self.is_continued.store(is_continued, Ordering::Relaxed);
+        self.start.store(u64::MAX, Ordering::Relaxed);
+        if !is_continued {
+            self.begin_at(first, 0);
+        }
         self.bytes.store(arena.bytes() as u64, Ordering::Relaxed);
         self.first.store(first, Ordering::Relaxed);
         // SAFETY: S1: one appender, and readers come here only after the watermark has passed this segment's start.
@@ -66,9 +71,20 @@ impl Segment {
         self.first.load(Ordering::Relaxed)
     }
 
-    /// Whether its first record belongs to a batch that began in an earlier segment. The lock's holder's.
-    pub(crate) fn is_continued(&self) -> bool {
-        self.is_continued.load(Ordering::Relaxed)
+    /// Says where the first batch begins that does so here, if that was not known. The appender's, before it is committed.
+    pub(crate) fn begin_at(&self, position: u64, offset: usize) {
+        if self.start.load(Ordering::Relaxed) == u64::MAX {
+            self.start_at
+                .store((offset / UNIT) as u32, Ordering::Relaxed);
+            self.start.store(position, Ordering::Relaxed);
+        }
+    }
+
+    /// The position and the place of the first record that begins a batch, or would; `None` if the segment lies within one.
+    pub(crate) fn start(&self) -> Option<(u64, usize)> {
+        let start = self.start.load(Ordering::Relaxed);
+        let at = self.start_at.load(Ordering::Relaxed) as usize * UNIT;
+        (start != u64::MAX).then_some((start, at))
     }
 
     /// Where the records of a sealed segment end.

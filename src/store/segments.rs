@@ -100,9 +100,22 @@ impl Segments {
         self.kept.load(Ordering::Acquire)
     }
 
-    /// The position of the first record that is kept; that of the record to come if there is none.
+    /// The position of the first record that is kept, which begins a batch; 0 if there is none.
     pub(crate) fn first(&self) -> u64 {
-        self.get(self.kept()).map_or(0, Segment::first)
+        self.start().0
+    }
+
+    /// Where the first record that is kept lies. What lies before it in its segment is the rest of a batch that is not.
+    pub(crate) fn first_location(&self) -> Location {
+        self.start().1
+    }
+
+    fn start(&self) -> (u64, Location) {
+        let kept = self.kept();
+        let start = self.get(kept).and_then(Segment::start);
+        start.map_or((0, Location::default()), |(position, at)| {
+            (position, Location::new(kept, at))
+        })
     }
 
     /// Goes on to the next segment, within a batch or not: no record is to follow in the open one. The lock's holder's.
@@ -141,6 +154,13 @@ impl Segments {
         tail.count += 1;
         tail.position += 1;
         Location::new(tail.segment, at)
+    }
+
+    /// Says that the next record begins a batch. The lock's holder's, behind a batch that went over a segment's end.
+    pub(crate) fn begin(&self, tail: &Tail) {
+        if let Some(open) = self.get(tail.segment) {
+            open.begin_at(tail.position, tail.offset);
+        }
     }
 
     /// Retires the segments before this one, which is the open one at most. The lock's holder's.

@@ -29,7 +29,8 @@ const TABLES_MAX: usize = if cfg!(model) { 2 } else { 32 };
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct Stream {
-    name: OnceLock<SmallVec<[u8; 24]>>,
+    name: OnceLock<SmallVec<[u8; 16]>>,
+    hash: AtomicU64,
     /// How many events it has ever had: the version of the next.
     count: AtomicU64,
     /// Where the latest lies, plus one; 0 before the first, when the stream has its name only.
@@ -208,6 +209,7 @@ impl Streams {
         let number = self.count.load(Ordering::Relaxed);
         let next = number.checked_add(1).filter(|&next| next < u32::MAX)?;
         let stream = self.rows.make(number as usize);
+        stream.hash.store(hash, Ordering::Relaxed);
         stream
             .name
             .get_or_init(|| SmallVec::from_slice(name.as_bytes()));
@@ -218,7 +220,7 @@ impl Streams {
             let slots = self.tables[table].get_or_init(|| empty(SLOTS_MIN << table));
             for number in 0..number {
                 if let Some(stream) = self.get(number) {
-                    put(slots, self.hash(stream.name()), number);
+                    put(slots, stream.hash.load(Ordering::Relaxed), number);
                 }
             }
             // Release [stream]: pairs with the Acquire in `find`.
@@ -405,9 +407,9 @@ impl Pool {
         page.at((word & ((1 << self.page_bits) - 1)) as usize)
     }
 
-    /// Relaxed: whoever reads a word came by [index].
     #[inline(always)]
     fn load(&self, word: u64) -> u64 {
+        // Relaxed: whoever reads a word came by [index].
         self.at(word).load(Ordering::Relaxed)
     }
 

@@ -139,6 +139,9 @@ impl Held {
         position: u64,
         watermark: Watermark,
     ) -> Option<Location> {
+        if position < segments.first() {
+            return None;
+        }
         let last = watermark.last()?.segment();
         let (mut low, mut high) = (segments.kept().min(last), last);
         if position < segments.get(low)?.first() {

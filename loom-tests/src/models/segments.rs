@@ -31,8 +31,11 @@ impl Log {
         // Lock [append]: the model's own name, for the twin without it.
         let tail = &mut *self.tail.lock();
         let first = tail.position;
-        let put = |left| self.put(tail, left, first);
-        let last = (0..records).rev().map(put).last();
+        let mut last = None;
+        for left in (0..records).rev() {
+            last = Some(self.put(tail, left, first));
+        }
+        self.segments.begin(tail);
         self.segments.commit(last.expect("there is a record"));
     }
 
@@ -114,6 +117,27 @@ fn read_beside(log: Arc<Log>, append: impl Fn(&Log) + Send + 'static, records: u
     held.release(&log.segments);
 }
 
+/// The same with the appender as the model's first thread, and one look.
+fn append_beside(log: Arc<Log>, append: impl Fn(&Log), before: u64, records: u64) {
+    let reader = thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let mut held = Held::default();
+            let (positions, left) = walk(&log, &held, &mut Cursor::default());
+            assert_eq!(left, 0, "a batch is read whole");
+            let count = positions.len() as u64;
+            assert!((before..=records).contains(&count));
+            assert!(
+                positions.into_iter().eq(0..count),
+                "each record once and in order"
+            );
+            held.release(&log.segments);
+        }
+    });
+    append(&log);
+    reader.join().unwrap();
+}
+
 /// Two appenders at once.
 fn append_together() {
     let log = Arc::new(Log::new(2));
@@ -169,6 +193,17 @@ fn s2_edge_commit_twin_without_acquire() {
     weakened(Weakness::NoAcquire("commit"), || {
         every(append_two_beside_a_reader)
     });
+}
+
+#[test]
+fn s2_edge_commit_the_other_way_round() {
+    let append = |log: &Log| {
+        log.append(1);
+        log.append(1);
+    };
+    every(move || append_beside(Log::with(3, 1), append, 1, 3));
+    every(move || append_beside(Log::with(1, 1), append, 1, 3));
+    every(|| append_beside(Log::with(2, 1), |log| log.append(2), 1, 3));
 }
 
 /// A record found by its position and by its location, while others are appended.
@@ -389,6 +424,30 @@ fn ask_what_is_kept() {
     assert!(first >= kept, "what is kept knows its first position");
     appender.join().unwrap();
     assert_eq!(log.segments.first(), 1);
+}
+
+/// A batch goes over a segment's end and is let go: what is kept begins behind it, within the next segment.
+#[test]
+fn s9_what_is_kept_begins_with_a_batch() {
+    every(|| {
+        let log = Log::with(2, 1);
+        let appender = thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                log.append(2);
+                log.append(1);
+                log.retire();
+            }
+        });
+        let first = log.segments.first();
+        assert!(first == 0 || first == 3, "{first} is within a batch");
+        appender.join().unwrap();
+        assert_eq!(log.segments.first(), 3);
+        assert_eq!(
+            log.segments.first_location(),
+            Location::new(1, HEADER_BYTES)
+        );
+    });
 }
 
 #[test]

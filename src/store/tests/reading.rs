@@ -224,6 +224,31 @@ fn sd1_a_batch_is_never_cut() {
     assert!(reader.first() > 0);
 }
 
+/// Though a batch goes over the end of every segment.
+#[test]
+fn sd1_batches_over_every_end_do_not_stop_retention() {
+    let store = sized(4_096, Retention::default().events(1));
+    for batch in 0..200_u64 {
+        let events = [step(batch); 33];
+        store
+            .append_all("s", ExpectedVersion::Any, &events)
+            .unwrap();
+        let reader = store.reader();
+        let (first, end) = (reader.first(), reader.end());
+        assert!(
+            first.is_multiple_of(33) && first < end && end - first <= 4 * 33,
+            "{first} to {end}"
+        );
+        let kept = end - first;
+        for query in [Query::all(), Query::stream("s")] {
+            assert_eq!(numbers(&reader, query).len() as u64, kept);
+        }
+        if first > 0 {
+            assert_eq!(reader.get(first - 1).unwrap_err().truncated(), Some(first));
+        }
+    }
+}
+
 /// Records lie in the segment itself, at multiples of 16 bytes, and every look finds the same place.
 #[test]
 fn sd5_a_read_copies_nothing() {
