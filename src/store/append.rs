@@ -640,8 +640,11 @@ impl Log {
             (header.position, has_rolled)
         };
         self.bell.ring();
-        if has_rolled && self.bell.is_listened_to() {
-            self.bell.tell_rolled();
+        if self.bell.is_listened_to() {
+            self.bell.tell(None);
+            if has_rolled {
+                self.bell.tell_rolled();
+            }
         }
         Ok(position)
     }
