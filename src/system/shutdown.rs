@@ -212,6 +212,14 @@ impl Engine {
             let _ = started.thread.join();
         }
         self.settle_orphans();
+        self.end_following();
+    }
+
+    /// Gives the followed store back, once no worker takes anything from it any more.
+    fn end_following(&self) {
+        if let Some(following) = &*self.following.lock() {
+            Following::end(following);
+        }
     }
 
     /// Abandons what workers had spilled for workers of other pools, in the name of the subscriptions
@@ -311,10 +319,8 @@ impl Engine {
             shared.forget_recipe();
         }
         // A stuck worker may move on while its numbers are read: then they are read again.
-        if stuck.is_empty()
-            && let Some(following) = &*self.following.lock()
-        {
-            Following::end(following);
+        if stuck.is_empty() {
+            self.end_following();
         }
         let report = loop {
             let before = self.progress(&stuck);

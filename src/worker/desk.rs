@@ -406,8 +406,15 @@ impl Desk {
         shared.note_taken(1);
     }
 
-    /// Ends an event that nobody will handle any more.
+    /// Ends an event that nobody will handle any more; a slot whose event has been handled is passed over.
     pub(crate) fn abandon(&mut self, slot: &mut Slot) {
+        if !slot.is_empty() {
+            self.abandon_whole(slot);
+        }
+    }
+
+    /// The same, whether or not its value could be read.
+    pub(super) fn abandon_whole(&mut self, slot: &mut Slot) {
         let (subs, _) = self.bench.of_type(slot.type_index());
         let subs: Vec<_> = subs.iter().map(|sub| Arc::clone(&sub.shared)).collect();
         let place = usize::from(self.shared.id.index);
@@ -424,9 +431,6 @@ pub(crate) fn abandon(
     place: usize,
     slot: &mut Slot,
 ) {
-    if slot.is_empty() {
-        return;
-    }
     let (head, mut payload) = slot.split();
     taken(head, subs.len());
     for sub in subs {

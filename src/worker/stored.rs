@@ -18,7 +18,8 @@ use crate::store::{
     AppendError, Bell, Cursor, EventStore, Listener, ReadError, Reader, Record, RetentionPin,
     Start, Step, Watermark,
 };
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::clock::Clock;
 use crate::sync::{Arc, Mutex};
 use std::cell::Cell;
 use std::fmt;
@@ -46,6 +47,8 @@ pub(crate) struct Following {
     when_behind: WhenBehind,
     /// Whom an appender that waits is woken by.
     room: Bell,
+    /// How far the log was when all workers were woken last.
+    rung_at: AtomicU64,
     /// The workers have ended.
     is_over: AtomicBool,
     lanes: Mutex<Vec<Option<StoredLane>>>,
@@ -62,12 +65,17 @@ impl Following {
     ) -> Result<Self, ReadError> {
         let mut lanes = Vec::new();
         let mut positions = Vec::new();
-        // Pinned first, so that it is there when the lanes begin.
-        let guard = store.reader();
-        let first = match start {
-            Start::Start => guard.first(),
-            Start::End => guard.end(),
-            Start::After(position) => position.saturating_add(1),
+        // Pinned first, so that it is there when the lanes begin; what retention takes in between is looked for again.
+        let (first, _pin) = loop {
+            let first = match start {
+                Start::Start => store.reader().first(),
+                Start::End => store.reader().end(),
+                Start::After(position) => position.saturating_add(1),
+            };
+            match store.pin(first) {
+                Err(_) if !matches!(start, Start::After(_)) => {}
+                pin => break (first, pin?),
+            }
         };
         for (number, pool) in fabric.pools.iter().enumerate() {
             for index in 0..pool.count {
@@ -96,6 +104,7 @@ impl Following {
             lag_max,
             when_behind,
             room: Bell::new(fabric.barrier),
+            rung_at: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             lanes: Mutex::new(lanes),
         })
@@ -172,6 +181,8 @@ impl Following {
         if is_over() {
             return Ok(());
         }
+        // It may be asleep behind records that are all others', and nobody else would wake it.
+        self.ring(worker);
         if self.when_behind == WhenBehind::Refuse {
             return Err(AppendError::Full(format!(
                 "worker {worker} is {} records behind the log and may be {} (wait, or raise `lag_max`)",
@@ -187,6 +198,16 @@ impl Following {
             None,
         );
         Ok(())
+    }
+
+    fn ring(&self, worker: usize) {
+        self.fabric.ring(&self.fabric.ports[worker], Class::Normal);
+    }
+
+    /// Wakes every worker, so that those who sleep behind others' records walk past them.
+    #[cold]
+    fn ring_all(&self) {
+        (0..self.fabric.ports.len()).for_each(|worker| self.ring(worker));
     }
 }
 
@@ -209,15 +230,18 @@ impl Listener for Following {
     fn appended(&self, key: Option<u64>) {
         let key = key.unwrap_or(0);
         for pool in &self.fabric.pools {
-            let worker = (pool.first + pick(key, pool.count)) as usize;
-            self.fabric.ring(&self.fabric.ports[worker], Class::Normal);
+            self.ring((pool.first + pick(key, pool.count)) as usize);
+        }
+        // Long before anybody is too far behind. Relaxed: two that come at once ring twice.
+        let end = self.store.log.segments.end_about();
+        if end.saturating_sub(self.rung_at.load(Ordering::Relaxed)) >= self.lag_max.div_ceil(4) {
+            self.rung_at.store(end, Ordering::Relaxed);
+            self.ring_all();
         }
     }
 
     fn rolled(&self) {
-        for port in &self.fabric.ports {
-            self.fabric.ring(port, Class::Normal);
-        }
+        self.ring_all();
     }
 }
 
@@ -234,9 +258,9 @@ pub(crate) struct StoredLane {
     reader: Reader,
     cursor: Cursor,
     pin: RetentionPin,
-    /// The next event of this worker, and its position: looked for before the one in hand is handled, which can so be told
-    /// whether it is the last.
-    ahead: Option<(Slot, u64)>,
+    /// The next event of this worker: looked for before the one in hand is handled, which can so be told whether it is the
+    /// last.
+    ahead: Option<Ahead>,
     has_ahead: Cell<bool>,
     /// What an event's handlers may ask of its record; used again once nobody else has it.
     extras: [Arc<Extras>; 2],
@@ -245,6 +269,14 @@ pub(crate) struct StoredLane {
     index: u32,
     count: u32,
     following: Option<Arc<Following>>,
+}
+
+/// An event that was found, and its turn has not come.
+struct Ahead {
+    slot: Slot,
+    position: u64,
+    /// Why it cannot be read, if it cannot: then the slot has no value.
+    fault: Option<String>,
 }
 
 impl StoredLane {
@@ -258,21 +290,31 @@ impl StoredLane {
         !self.has_ahead.get()
     }
 
-    /// The next event.
+    /// The next event that can be handled. The deliveries of those before it that cannot be read fail here, in their turn.
     pub(super) fn next(&mut self, desk: &mut Desk, walk: &mut Walk) -> Option<Slot> {
-        let (slot, _) = match self.ahead.take() {
+        loop {
+            let Ahead { slot, fault, .. } = self.take(desk, walk)?;
+            match fault {
+                None => return Some(slot),
+                Some(reason) => desk.unreadable(slot, &reason),
+            }
+        }
+    }
+
+    fn take(&mut self, desk: &mut Desk, walk: &mut Walk) -> Option<Ahead> {
+        let next = match self.ahead.take() {
             Some(ahead) => ahead,
             None => self.walk(desk, walk)?,
         };
         self.ahead = self.walk(desk, walk);
         self.has_ahead.set(self.ahead.is_some());
-        Some(slot)
+        Some(next)
     }
 
     /// The worker has handled what it took: what lies before may be let go, and appenders may go on.
     pub(super) fn settle(&mut self) {
         let position = match &self.ahead {
-            Some((_, position)) => *position,
+            Some(ahead) => ahead.position,
             None => self.cursor.position,
         };
         if position > self.pin.position() {
@@ -288,7 +330,7 @@ impl StoredLane {
 
     /// Walks to the next record that is this worker's and that it has a handler for.
     #[inline]
-    fn walk(&mut self, desk: &mut Desk, walk: &mut Walk) -> Option<(Slot, u64)> {
+    fn walk(&mut self, desk: &mut Desk, walk: &mut Walk) -> Option<Ahead> {
         let Self {
             reader,
             cursor,
@@ -310,9 +352,8 @@ impl StoredLane {
             let known = record.known();
             match known.filter(|known| !desk.bench.of_type(known.index).0.is_empty()) {
                 Some(known) => {
-                    if let Some(slot) = slot_of(&record, known, desk, &mut extras[0], walk.now) {
-                        return Some((slot, record.position()));
-                    }
+                    let clock = &desk.caller.clock;
+                    return Some(ahead_of(&record, known, clock, &mut extras[0], walk.now));
                 }
                 // Told once for the engine, by the worker of the first pool whose key it is.
                 None if self.is_first_pool
@@ -330,8 +371,8 @@ impl StoredLane {
     pub(super) fn abandon(&mut self, desk: &mut Desk) {
         loop {
             let mut walk = Walk::new(self, desk);
-            while let Some(mut slot) = self.next(desk, &mut walk) {
-                desk.abandon(&mut slot);
+            while let Some(Ahead { mut slot, .. }) = self.take(desk, &mut walk) {
+                desk.abandon_whole(&mut slot);
             }
             if walk.left > 0 {
                 break;
@@ -370,15 +411,15 @@ impl Walk {
     }
 }
 
-/// The event of a record as a slot; `None` if it cannot be read, and its deliveries have failed.
+/// The event of a record as a slot.
 #[inline]
-fn slot_of(
+fn ahead_of(
     record: &Record<'_>,
     known: &'static Descriptor,
-    desk: &mut Desk,
+    clock: &Clock,
     extras: &mut Arc<Extras>,
     now: (u64, u64),
-) -> Option<Slot> {
+) -> Ahead {
     if Arc::get_mut(extras).is_none() {
         // Somebody holds the last one's: it failed, or waits for its turn.
         *extras = Arc::default();
@@ -395,7 +436,6 @@ fn slot_of(
                 .fold(Metadata::new(), |all, (name, value)| all.with(name, value))
         });
     }
-    let clock = &desk.caller.clock;
     let head = || Head {
         key_hash: record.key(),
         stamp: clock.raw_near(now, record.stamp_ns()),
@@ -405,15 +445,21 @@ fn slot_of(
         extras: Some(Arc::clone(extras)),
     };
     let class = record.class();
-    let reason = match known
+    let decoded = known
         .text_fns
-        .decode_bytes(record.payload(), class, true, head())
-    {
-        Some(Ok(slot)) => return Some(slot),
-        Some(Err(reason)) => reason,
-        None => "its type has no codec".to_owned(),
+        .decode_bytes(record.payload(), class, true, head());
+    let (slot, fault) = match decoded {
+        Some(Ok(slot)) => (slot, None),
+        failed => {
+            let reason = failed.and_then(Result::err);
+            let reason = reason.unwrap_or_else(|| "its type has no codec".to_owned());
+            let slot = Slot::without_value(known.index, class, true, head());
+            (slot, Some(reason))
+        }
     };
-    let slot = Slot::without_value(known.index, class, true, head());
-    desk.unreadable(slot, &reason);
-    None
+    Ahead {
+        slot,
+        position: record.position(),
+        fault,
+    }
 }

@@ -1,7 +1,8 @@
 //! Chapter eight: events that are kept, and workers that follow the log.
 
 use crate::common::{LONG, Log};
-use ringbolt::store::{AppendError, EventStore, ExpectedVersion, Start};
+use ringbolt::metrics::WorkerState;
+use ringbolt::store::{AppendError, EventStore, ExpectedVersion, Retention, Start};
 use ringbolt::{
     AsKey, Codec, DeadLetterPolicy, Event, EventSystem, Failure, Filter, Follow, Key, Outcome,
     Page, Polled, Pool, Reason, RetryPolicy, WhenBehind,
@@ -353,4 +354,157 @@ fn ev9_a_handler_may_append_to_the_log_it_follows() {
     let report = system.shutdown(LONG).unwrap();
     assert_eq!((report.completed, report.in_time), (200, true));
     assert_eq!(*total.lock().unwrap(), 200);
+}
+
+#[test]
+fn ev9_a_worker_that_sleeps_behind_others_events_holds_nobody_up() {
+    for when_behind in [WhenBehind::Wait, WhenBehind::Refuse] {
+        let store = small();
+        let system = EventSystem::builder().workers(2).build().unwrap();
+        let seen: Log<(u64, u16)> = Log::default();
+        let noted = seen.clone();
+        system
+            .subscribe(move |event: &Kept, context| noted.add((event.key, context.worker().index)))
+            .unwrap();
+        let follow = Follow::new(&store).lag_max(8).when_behind(when_behind);
+        system.follow(&follow).unwrap();
+        let mut count = 0;
+        let mut append = |key| {
+            // Whoever is refused comes again.
+            wait_until(
+                || match store.append("s", ExpectedVersion::Any, &kept(key, 0)) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        assert!(error.is_full(), "{error}");
+                        false
+                    }
+                },
+            );
+            count += 1;
+            wait_until(|| seen.all().len() == count);
+            seen.all()[count - 1].1
+        };
+        let first = append(0);
+        let other = (1..100).find(|&key| append(key) != first).unwrap();
+        for _ in 0..20 {
+            wait_until(|| {
+                let mut workers = system.report().workers.into_iter();
+                workers.all(|worker| worker.state == WorkerState::Parked)
+            });
+            assert_eq!(append(0), first);
+        }
+        assert_ne!(append(other), first);
+        assert_eq!(
+            system.shutdown(LONG).unwrap().followed_to,
+            store.reader().end().into()
+        );
+    }
+}
+
+#[test]
+fn ev9_an_event_that_cannot_be_read_fails_in_its_turn() {
+    let store = small();
+    let told: Log<String> = Log::default();
+    let (called, failed) = (told.clone(), told.clone());
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .on_error(move |error| failed.add(format!("{:?}", error.category)))
+        .build()
+        .unwrap();
+    system
+        .subscribe(move |event: &Kept, _| called.add(format!("{}", event.number)))
+        .unwrap();
+    let mut poller = system.poller("default").unwrap();
+    system.follow(&Follow::new(&store)).unwrap();
+    for number in [1, u64::MAX, 2, u64::MAX, u64::MAX] {
+        store
+            .append("s", ExpectedVersion::Any, &kept(1, number))
+            .unwrap();
+    }
+    while poller.poll(8) != Polled::Events(0) {}
+    assert_eq!(told.all(), ["1", "Decode", "2", "Decode", "Decode"]);
+}
+
+#[test]
+fn ev9_retention_waits_for_the_workers_and_sleepers_do_not_stop_it() {
+    let store = EventStore::builder()
+        .segment_bytes(4_096)
+        .populate(false)
+        .retention(Retention::default().events(10))
+        .build()
+        .unwrap();
+    let system = EventSystem::builder().workers(2).build().unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&handled);
+    system
+        .subscribe(move |_: &Kept, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+    system.follow(&Follow::new(&store)).unwrap();
+    for number in 0..2_000 {
+        // All of one key: the other worker has nothing to do but to walk past.
+        store
+            .append("s", ExpectedVersion::Any, &kept(1, number))
+            .unwrap();
+    }
+    wait_until(|| handled.load(Ordering::Relaxed) == 2_000);
+    wait_until(|| {
+        store
+            .append("s", ExpectedVersion::Any, &kept(1, 0))
+            .unwrap();
+        store.reader().first() > 1_900
+    });
+    assert!(system.shutdown(LONG).unwrap().in_time);
+}
+
+#[test]
+fn ev9_a_store_outlives_an_engine_whose_handler_was_stuck() {
+    let store = small();
+    let system = EventSystem::builder().workers(1).build().unwrap();
+    let (entered, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (inside, leaving) = (Arc::clone(&entered), Arc::clone(&gate));
+    system
+        .subscribe(move |_: &Kept, _| {
+            inside.wait();
+            leaving.wait();
+        })
+        .unwrap();
+    system.follow(&Follow::new(&store)).unwrap();
+    store
+        .append("s", ExpectedVersion::Any, &kept(1, 1))
+        .unwrap();
+    entered.wait();
+    let report = system.shutdown(Duration::ZERO).unwrap();
+    assert_eq!(report.stuck_workers.len(), 1);
+    // Its worker may take from the log until it is back.
+    let refused = store
+        .append("s", ExpectedVersion::Any, &kept(1, 2))
+        .unwrap_err();
+    assert_eq!(refused, AppendError::Closed);
+    gate.wait();
+    drop(system);
+    store
+        .append("s", ExpectedVersion::Any, &kept(1, 3))
+        .unwrap();
+}
+
+#[test]
+fn ev9_what_cannot_be_read_is_abandoned_like_the_rest() {
+    let store = small();
+    let system = EventSystem::builder()
+        .pool(Pool::new("default").polled())
+        .build()
+        .unwrap();
+    let subscription = system.subscribe(|_: &Kept, _| {}).unwrap();
+    system.follow(&Follow::new(&store)).unwrap();
+    for number in [1, u64::MAX, 2] {
+        store
+            .append("s", ExpectedVersion::Any, &kept(1, number))
+            .unwrap();
+    }
+    let report = system.shutdown(Duration::ZERO).unwrap();
+    assert_eq!((report.abandoned, report.abandoned_events), (3, 3));
+    assert_eq!(report.followed_to, Some(0));
+    assert_eq!(subscription.counts().admitted, 3);
 }
