@@ -395,6 +395,14 @@ pub(crate) const BARS: &[Bar] = &[
         128.0,
         None,
     ),
+    at_least(
+        Topic::Store,
+        "projection",
+        "projection of ten million events, million a second",
+        Unit::Ratio,
+        10.0,
+        None,
+    ),
     at_most(
         Topic::Instructions,
         "handle-policies",

@@ -16,6 +16,7 @@ mod load;
 mod machine;
 mod memory;
 mod progress;
+mod rows;
 mod rules;
 mod scaling;
 mod soak;

@@ -1,6 +1,6 @@
 //! What few events carry: an explicit id, metadata, somebody who waits for the outcome.
 
-use super::{EventId, Tracker};
+use super::{Class, EventId, Tracker};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,8 @@ pub(crate) struct Stored {
     pub(crate) position: u64,
     /// In its stream.
     pub(crate) version: u64,
+    /// Its class, which the order of the log does not follow: workers take stored events as those of one lane.
+    pub(crate) class: Class,
 }
 
 /// One allocation for everything rare about an event.

@@ -2,7 +2,7 @@
 //!
 //! publish → route → lane → worker → **handler** → outcome
 
-use crate::event::{Class, Event, EventId, Head, Metadata, id_of};
+use crate::event::{Class, Event, EventId, Head, Metadata, Stored, id_of};
 use crate::publish::{Admission, Options, PublishError, Receipt, WorkerOut};
 use crate::sync::clock::Clock;
 use serde::Serialize;
@@ -70,19 +70,23 @@ impl Context<'_> {
     /// The event's place in the log, if it is a stored one.
     #[must_use]
     pub fn position(&self) -> Option<u64> {
-        Some(self.head.extras.as_ref()?.stored?.position)
+        Some(self.stored()?.position)
     }
 
     /// The event's place in its stream, if it is a stored one.
     #[must_use]
     pub fn version(&self) -> Option<u64> {
-        Some(self.head.extras.as_ref()?.stored?.version)
+        Some(self.stored()?.version)
+    }
+
+    fn stored(&self) -> Option<Stored> {
+        self.head.extras.as_ref()?.stored
     }
 
     /// The event's priority class.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.class
+        self.stored().map_or(self.class, |stored| stored.class)
     }
 
     /// The hash of the event's key, if it has one.
@@ -136,7 +140,7 @@ impl Context<'_> {
         event: E,
         options: Options,
     ) -> Result<(), PublishError<E>> {
-        let class = options.class.unwrap_or(self.class);
+        let class = options.class.unwrap_or_else(|| self.class());
         let admission = options.admission.unwrap_or(Admission::Block);
         self.caller
             .out
@@ -148,7 +152,7 @@ impl Context<'_> {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn publish_tracked<E: Event>(&mut self, event: E) -> Result<Receipt, PublishError<E>> {
-        self.caller.out.publish_tracked(event, self.class)
+        self.caller.out.publish_tracked(event, self.class())
     }
 }
 
@@ -156,7 +160,7 @@ impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("id", &self.id())
-            .field("class", &self.class)
+            .field("class", &self.class())
             .field("worker", &self.caller.worker)
             .finish_non_exhaustive()
     }

@@ -429,6 +429,7 @@ fn ahead_of(
         extras.stored = Some(Stored {
             position: record.position(),
             version: record.version(),
+            class: record.class(),
         });
         extras.metadata = record.has_metadata().then(|| {
             record

@@ -2,10 +2,10 @@
 
 use crate::common::{LONG, Log};
 use ringbolt::metrics::WorkerState;
-use ringbolt::store::{AppendError, EventStore, ExpectedVersion, Retention, Start};
+use ringbolt::store::{AppendError, Draft, EventStore, ExpectedVersion, Retention, Start};
 use ringbolt::{
-    AsKey, Codec, DeadLetterPolicy, Event, EventSystem, Failure, Filter, Follow, Key, Outcome,
-    Page, Polled, Pool, Reason, RetryPolicy, WhenBehind,
+    AsKey, Class, Codec, DeadLetterPolicy, Event, EventId, EventSystem, Failure, Filter, Follow,
+    Key, Metadata, Outcome, Page, Polled, Pool, Reason, RetryPolicy, WhenBehind,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -507,4 +507,35 @@ fn ev9_what_cannot_be_read_is_abandoned_like_the_rest() {
     assert_eq!((report.abandoned, report.abandoned_events), (3, 3));
     assert_eq!(report.followed_to, Some(0));
     assert_eq!(subscription.counts().admitted, 3);
+}
+
+#[test]
+fn a_stored_event_tells_what_it_was_appended_with() {
+    let store = small();
+    let system = EventSystem::builder().workers(1).build().unwrap();
+    let told: Log<(Class, Option<String>, EventId, Option<EventId>)> = Log::default();
+    let noted = told.clone();
+    system
+        .subscribe(move |_: &Kept, context| {
+            let tenant = context.metadata().and_then(|all| all.get("tenant"));
+            let ids = (context.correlation_id(), context.causation_id());
+            noted.add((context.class(), tenant.map(str::to_owned), ids.0, ids.1));
+        })
+        .unwrap();
+    system.follow(&Follow::new(&store)).unwrap();
+    let [story, cause] = [5, 6].map(|id| EventId::from_u128(id).unwrap());
+    let event = kept(1, 1);
+    let draft = Draft::new(&event)
+        .class(Class::High)
+        .metadata(&Metadata::new().with("tenant", "7"))
+        .correlation(story)
+        .causation(cause);
+    store.append("s", ExpectedVersion::Any, draft).unwrap();
+    store
+        .append("s", ExpectedVersion::Any, &kept(1, 2))
+        .unwrap();
+    assert_eq!(system.shutdown(LONG).unwrap().completed, 2);
+    let own = store.reader().latest("s").unwrap().id();
+    let first = (Class::High, Some("7".to_owned()), story, Some(cause));
+    assert_eq!(told.all(), [first, (Class::Normal, None, own, None)]);
 }

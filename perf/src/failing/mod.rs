@@ -10,11 +10,10 @@ use crate::bars::{Measure, Topic};
 use crate::effort::{Effort, PROBE_EVENTS, Setting};
 use crate::findings::Findings;
 use crate::load::{Load, Order, PAYLOAD_BYTES, Topology, Unkeyed, WARM_UP};
+use crate::rows::{self, Row};
 use crate::rules::Rules;
 use crate::statistics::{Rounds, interleave};
-use crate::table::Table;
 pub(crate) use letters::{Case, child};
-use serde::Serialize;
 
 /// Deliveries on the timer wheel.
 const WAITING: u64 = 1_000_000;
@@ -99,38 +98,13 @@ struct Series {
     ns: Rounds,
 }
 
-/// One case of one question.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Row {
-    question: &'static str,
-    case: String,
-    /// `ns/event`, or `bytes` of a letter.
-    unit: &'static str,
-    /// Of the rounds; letters are counted once.
-    median: f64,
-    min: f64,
-    max: f64,
-    /// Each round by that of the question's first row in the same turn, the median of these; none on the first itself.
-    relative: Option<f64>,
-}
-
-fn tabulate(all: &[Series]) -> Vec<Row> {
+fn cases(all: &[Series]) -> Vec<rows::Case<'_>> {
     all.iter()
-        .map(|series| {
-            let question = series.question.name();
-            let first = all.iter().find(|first| first.question.name() == question);
-            let relative = first
-                .filter(|first| first.question != series.question)
-                .map(|first| series.ns.pairwise(&first.ns).median());
-            Row {
-                question,
-                case: series.question.case(),
-                unit: "ns/event",
-                median: series.ns.median(),
-                min: series.ns.min(),
-                max: series.ns.max(),
-                relative,
-            }
+        .map(|series| rows::Case {
+            question: series.question.name(),
+            case: series.question.case(),
+            unit: "ns/event",
+            rounds: &series.ns,
         })
         .collect()
 }
@@ -144,15 +118,7 @@ fn of_letters() -> Result<Vec<Row>, String> {
             ("a letter, asked for", taken.live_each()),
             ("a letter, resident", taken.resident_each()),
         ] {
-            rows.push(Row {
-                question,
-                case: case.name().to_owned(),
-                unit: "bytes",
-                median: bytes,
-                min: bytes,
-                max: bytes,
-                relative: None,
-            });
+            rows.push(Row::single(question, case.name(), "bytes", bytes));
         }
     }
     rows.sort_by_key(|row| row.question);
@@ -170,36 +136,6 @@ fn measures(rows: &[Row]) -> Vec<Measure> {
             value.map(|value| Measure::new(format!("{}, {}", row.question, row.case), value))
         })
         .collect()
-}
-
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new([
-        "<question",
-        "<case",
-        "<unit",
-        "median",
-        "min",
-        "max",
-        "/ first",
-    ]);
-    let mut question = "";
-    for row in rows {
-        if row.question != question {
-            table.gap();
-            question = row.question;
-        }
-        let numbers = [row.median, row.min, row.max].map(|number| format!("{number:.1}"));
-        let words = [
-            row.question.to_owned(),
-            row.case.clone(),
-            row.unit.to_owned(),
-        ];
-        let relative = row
-            .relative
-            .map_or_else(String::new, |relative| format!("{relative:.2}"));
-        table.row(words.into_iter().chain(numbers).chain([relative]));
-    }
-    table
 }
 
 pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
@@ -228,7 +164,7 @@ pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
         }
         Ok(())
     })?;
-    let mut rows = tabulate(&all);
+    let mut rows = rows::tabulate(&cases(&all));
     rows.extend(of_letters);
     Ok(Findings {
         topic: Topic::Failing,
@@ -236,7 +172,7 @@ pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
             "ringbolt with its defaults, {rounds} interleaved rounds of about {} ms, {PAYLOAD_BYTES}-byte payload, one publisher, one worker; medians",
             round.as_millis()
         ),
-        tables: vec![table(&rows)],
+        tables: vec![rows::table(&rows)],
         legend: "/ first: each round by that of the question's first row in the same turn, the median of these\nletters: a million with three attempts and a chain of two, beside the payload; resident has the allocator's own bytes in it",
         measures: measures(&rows),
         rows,
@@ -265,7 +201,7 @@ mod tests {
             series(Question::Unkeyed(1), &[30.0, 250.0, 28.0]),
             series(Question::Keyed(0), &[40.0]),
         ];
-        let rows = tabulate(&all);
+        let rows = rows::tabulate(&cases(&all));
         assert_eq!(
             rows.iter().map(|row| row.relative).collect::<Vec<_>>(),
             [None, Some(1.4), None]
@@ -283,7 +219,7 @@ mod tests {
     #[test]
     fn every_bar_of_failing_has_its_row() {
         let all = QUESTIONS.map(|question| series(question, &[1.0]));
-        let mut names: Vec<String> = measures(&tabulate(&all))
+        let mut names: Vec<String> = measures(&rows::tabulate(&cases(&all)))
             .into_iter()
             .map(|measure| measure.name)
             .collect();

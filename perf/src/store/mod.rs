@@ -6,15 +6,15 @@
 
 mod appending;
 mod handling;
+mod projecting;
 mod reading;
 mod taken;
 
 use crate::bars::{Measure, Topic};
 use crate::effort::{Effort, Setting};
 use crate::findings::Findings;
+use crate::rows::{self, Row};
 use crate::statistics::{Rounds, interleave};
-use crate::table::Table;
-use serde::Serialize;
 pub(crate) use taken::child;
 
 /// What is asked, and of whom.
@@ -124,36 +124,13 @@ struct Series {
     rounds: Rounds,
 }
 
-/// One case of one question.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Row {
-    question: &'static str,
-    case: &'static str,
-    unit: &'static str,
-    median: f64,
-    min: f64,
-    max: f64,
-    /// Each round by that of the question's first row in the same turn, the median of these; none on the first itself.
-    relative: Option<f64>,
-}
-
-fn tabulate(all: &[Series]) -> Vec<Row> {
+fn cases(all: &[Series]) -> Vec<rows::Case<'_>> {
     all.iter()
-        .map(|series| {
-            let question = series.question.name();
-            let first = all.iter().find(|first| first.question.name() == question);
-            let relative = first
-                .filter(|first| first.question != series.question)
-                .map(|first| series.rounds.pairwise(&first.rounds).median());
-            Row {
-                question,
-                case: series.question.case(),
-                unit: series.question.unit(),
-                median: series.rounds.median(),
-                min: series.rounds.min(),
-                max: series.rounds.max(),
-                relative,
-            }
+        .map(|series| rows::Case {
+            question: series.question.name(),
+            case: series.question.case().to_owned(),
+            unit: series.question.unit(),
+            rounds: &series.rounds,
         })
         .collect()
 }
@@ -173,34 +150,8 @@ fn measures(rows: &[Row]) -> Vec<Measure> {
         .collect()
 }
 
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new([
-        "<question",
-        "<case",
-        "<unit",
-        "median",
-        "min",
-        "max",
-        "/ first",
-    ]);
-    let mut question = "";
-    for row in rows {
-        if row.question != question {
-            table.gap();
-            question = row.question;
-        }
-        let numbers = [row.median, row.min, row.max].map(|number| format!("{number:.1}"));
-        let relative = row
-            .relative
-            .map_or_else(String::new, |relative| format!("{relative:.2}"));
-        let words = [row.question, row.case, row.unit].map(str::to_owned);
-        table.row(words.into_iter().chain(numbers).chain([relative]));
-    }
-    table
-}
-
 pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
-    let Effort { rounds, round, .. } = setting.effort;
+    let Effort { rounds, .. } = setting.effort;
     let bytes_each = taken::measure()?;
     let kept = Kept {
         log: reading::Log::make()?,
@@ -227,41 +178,41 @@ pub(crate) fn run(setting: Setting<'_>) -> Result<Findings<Row>, String> {
         }
         Ok(())
     })?;
-    let mut rows = tabulate(&all);
+    let mut rows = rows::tabulate(&cases(&all));
     let mut measures = measures(&rows);
     for (case, is_populated) in [("made ahead", true), ("made when needed", false)] {
         let [p50, p999] = appending::tail(is_populated)?;
         let ratio = p999 / p50;
         rows.push(Row {
-            question: "append, p99.9 by p50",
-            case,
-            unit: "ns, p50 to p99.9",
-            median: ratio,
             min: p50,
             max: p999,
-            relative: None,
+            ..Row::single("append, p99.9 by p50", case, "p50 and p99.9 in ns", ratio)
         });
         if is_populated {
             measures.push(Measure::new("append, p99.9 by p50", ratio));
         }
     }
-    rows.push(Row {
-        question: "an event, beside its payload",
-        case: "10,000 streams",
-        unit: "bytes",
-        median: bytes_each,
-        min: bytes_each,
-        max: bytes_each,
-        relative: None,
-    });
+    rows.push(Row::single(
+        "an event, beside its payload",
+        "10,000 streams",
+        "bytes",
+        bytes_each,
+    ));
+    let millions = projecting::millions_a_second()?;
+    rows.push(Row::single(
+        "projection",
+        "10 million events",
+        "million events/s",
+        millions,
+    ));
+    measures.push(Measure::new("projection", millions));
     measures.push(Measure::new("an event, beside its payload", bytes_each));
     Ok(Findings {
         topic: Topic::Store,
         about: format!(
-            "an event store with its defaults, {rounds} interleaved rounds of about {} ms, 64-byte plain old data to 10,000 streams by name; medians",
-            round.as_millis()
+            "an event store with its defaults, {rounds} interleaved rounds, 64-byte plain old data to 10,000 streams by name; medians"
         ),
-        tables: vec![table(&rows)],
+        tables: vec![rows::table(&rows)],
         legend: "/ first: each round by that of the question's first row in the same turn, the median of these\nthreads: time by events of all threads together; locked Vec: parking_lot::Mutex around a Vec of 160-byte records and a hash map of streams, made anew in each round as the log is",
         measures,
         rows,
@@ -287,7 +238,7 @@ mod tests {
             series(Question::Batches(2), &[15.0, 150.0]),
         ];
         assert_eq!(
-            measures(&tabulate(&all)),
+            measures(&rows::tabulate(&cases(&all))),
             [Measure::new("append, batches of 16", 2.0)]
         );
     }
@@ -295,11 +246,18 @@ mod tests {
     #[test]
     fn every_bar_of_the_store_has_its_row() {
         let all = QUESTIONS.map(|question| series(question, &[1.0]));
-        let mut names: Vec<String> = measures(&tabulate(&all))
+        let mut names: Vec<String> = measures(&rows::tabulate(&cases(&all)))
             .into_iter()
             .map(|measure| measure.name)
             .collect();
-        names.extend(["append, p99.9 by p50", "an event, beside its payload"].map(String::from));
+        names.extend(
+            [
+                "append, p99.9 by p50",
+                "an event, beside its payload",
+                "projection",
+            ]
+            .map(String::from),
+        );
         let mut bars = BARS.iter().filter(|bar| bar.topic == Topic::Store);
         assert!(bars.all(|bar| names.iter().any(|name| name == bar.measure)));
     }

@@ -1,7 +1,8 @@
-//! What an event takes beside its payload: in a process of its own, with every byte counted.
+//! What an event takes beside its payload: by how much a process of its own grows. Segments are had from the kernel, past the
+//! allocator, so it is resident memory that is looked at.
 
 use super::appending::{Changed, names, stream_of};
-use crate::held;
+use crate::memory::resident_bytes;
 use crate::systems::said;
 use ringbolt::store::{EventStore, ExpectedVersion};
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 /// Enough for segments and indexes to be what counts.
 const EVENTS: u64 = 4_000_000;
 
-/// The bytes for each event, indexes and room that is not used yet included, from a process of its own.
+/// The bytes for each event, indexes included, from a process of its own.
 pub(super) fn measure() -> Result<f64, String> {
     let program = std::env::current_exe().map_err(said)?;
     let output = Command::new(program)
@@ -26,7 +27,7 @@ pub(super) fn measure() -> Result<f64, String> {
 /// What that process does and prints.
 pub(crate) fn child() -> Result<String, String> {
     let names = names();
-    held::start();
+    let before = resident_bytes()?;
     let store = EventStore::builder()
         .populate(false)
         .build()
@@ -37,6 +38,8 @@ pub(crate) fn child() -> Result<String, String> {
             .append(name, ExpectedVersion::Any, &Changed::nth(number))
             .map_err(said)?;
     }
-    let bytes = held::bytes() as f64 / EVENTS as f64 - size_of::<Changed>() as f64;
+    let grown = resident_bytes()?.saturating_sub(before);
+    let bytes = grown as f64 / EVENTS as f64 - size_of::<Changed>() as f64;
+    drop(store);
     Ok(format!("{bytes:.3}"))
 }
