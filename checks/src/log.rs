@@ -115,7 +115,8 @@ pub fn live(random: &mut Random, length: Duration, watchdog: &Watchdog) -> Accou
         }
         let end = Instant::now() + length;
         while Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
+            // A position that is never reached: it waits its time, among those whom appends wake.
+            let _ = life.store.wait(u64::MAX, Duration::from_millis(20));
             life.store.retain();
         }
         life.is_over.store(true, Ordering::Relaxed);
@@ -220,10 +221,13 @@ impl Life {
             if is_last && next == reader.end() {
                 break;
             }
-            if random.percent(20) {
-                std::thread::sleep(Duration::from_micros(random.below(500)));
-            }
-            let _ = self.store.wait(next, Duration::from_millis(10));
+            // One that dawdles, so that retention overtakes it.
+            let ahead = if random.percent(20) {
+                random.below(2_000)
+            } else {
+                0
+            };
+            let _ = self.store.wait(next + ahead, Duration::from_millis(10));
         }
         let mut account = self.account.lock();
         account.read += read;

@@ -145,11 +145,20 @@ impl<E> Codec<E> {
         event: &'a E,
         buffer: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], String> {
-        if let Form::Pod { bytes, .. } = self.form {
-            return Ok(bytes(event));
+        if let Some(bytes) = self.bytes_of(event) {
+            return Ok(bytes);
         }
         self.encode_into(event, buffer)?;
         Ok(buffer)
+    }
+
+    /// The value's own bytes, if they are what it is encoded as.
+    #[inline(always)]
+    pub(crate) fn bytes_of<'a>(&self, event: &'a E) -> Option<&'a [u8]> {
+        match self.form {
+            Form::Pod { bytes, .. } => Some(bytes(event)),
+            _ => None,
+        }
     }
 
     /// The value as bytes at the end of `buffer`; what a failing codec has left there stays.

@@ -54,7 +54,13 @@ impl EventId {
 
     /// The id of the event with this stamp and process-wide sequence number.
     pub(crate) fn derive(clock: &Clock, stamp: u64, sequence: u64) -> Self {
-        let milliseconds = u128::from(clock.wall_ms(stamp) & ((1 << 48) - 1));
+        Self::at(clock.wall_ms(stamp), sequence)
+    }
+
+    /// The same, of this wall time in milliseconds since 1970.
+    #[inline(always)]
+    pub(crate) fn at(wall_ms: u64, sequence: u64) -> Self {
+        let milliseconds = u128::from(wall_ms & ((1 << 48) - 1));
         let round = sequence >> COUNTER_BITS;
         let process = process_seed().wrapping_add(round.wrapping_mul(ROUND_STEP)) & ((1 << 48) - 1);
         let counter = sequence & ((1 << COUNTER_BITS) - 1);

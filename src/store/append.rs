@@ -26,6 +26,8 @@ pub(crate) struct Target<'a> {
     hash: u64,
     pub(crate) expected: ExpectedVersion,
     number: Option<u32>,
+    /// The stream, if it was there when the append began.
+    row: Option<&'a Stream>,
     /// Events for it in this append.
     pub(crate) events: u64,
     /// Afterwards, or at a conflict: what it is.
@@ -35,7 +37,7 @@ pub(crate) struct Target<'a> {
 
 impl<'a> Target<'a> {
     pub(crate) fn new(
-        log: &Log,
+        log: &'a Log,
         name: &'a str,
         expected: ExpectedVersion,
     ) -> Result<Self, AppendError> {
@@ -46,21 +48,23 @@ impl<'a> Target<'a> {
             )));
         }
         let hash = log.streams.hash(name);
+        let (number, row) = log.streams.find_row(hash, name).unzip();
         Ok(Self {
             name,
             hash,
             expected,
-            number: log.streams.find(hash, name),
+            number,
+            row,
             events: 0,
             state: StreamState::Missing,
             verdict: Verdict::Append,
         })
     }
 
-    /// The stream's number, if it was there when the append began.
+    /// The stream, if it was there when the append began.
     #[inline(always)]
-    pub(crate) fn number(&self) -> Option<u32> {
-        self.number
+    pub(crate) fn found(&self) -> Option<(u32, &'a Stream)> {
+        self.number.zip(self.row)
     }
 
     /// The hash of the stream's name as a key, for events that have none.

@@ -11,7 +11,7 @@ pub const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 const NS_PER_S: i128 = 1_000_000_000;
 
 /// Checks an event: the attributes that it must have, and of each one that it has the name, the type and the form. `data` may
-/// be anything, so a placeholder will do.
+/// be anything and is not looked at.
 ///
 /// ```
 /// let event = serde_json::json!({"specversion": "1.0", "id": "1", "source": "/orders", "type": "order.placed"});

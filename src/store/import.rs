@@ -488,7 +488,7 @@ const OWN_NAMES: [&str; 11] = [
     "ringboltmetadata",
 ];
 
-/// A line's members, with a placeholder for `data`.
+/// A line's members but for `data`, in whose place there is null.
 struct Attributes(Map<String, Value>);
 
 impl Attributes {

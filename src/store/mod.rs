@@ -26,6 +26,7 @@ mod kinds;
 mod location;
 mod log;
 mod member;
+mod plain;
 mod query;
 mod reader;
 mod record;
@@ -35,7 +36,6 @@ mod scan;
 mod segment;
 mod segments;
 mod signal;
-mod single;
 mod snapshot;
 mod spare;
 mod stats;
@@ -87,7 +87,7 @@ pub use upcast::{UnknownType, Upcasters};
 pub use view::Record;
 pub(crate) use walk::{Cursor, Step};
 
-use crate::event::{Event, EventId, codec};
+use crate::event::{Class, Encoding, Event, EventId, codec};
 use crate::sync::{Arc, clock};
 use append::{Entry, Target};
 use log::Log;
@@ -201,18 +201,17 @@ impl EventStore {
             },
             payload,
         };
-        self.append_one(stream, expected, entry)
+        self.append_entries(stream, expected, &mut [entry])
     }
 
-    fn append_one(
-        &self,
-        stream: &str,
+    fn append_entries<'a>(
+        &'a self,
+        stream: &'a str,
         expected: ExpectedVersion,
-        entry: Entry<'_>,
+        entries: &mut [Entry<'a>],
     ) -> Result<Appended, AppendError> {
-        let mut target = Target::new(&self.log, stream, expected)?;
-        target.events = 1;
-        let (committed, state) = self.log.append_one(target, entry)?;
+        let target = Target::new(&self.log, stream, expected)?;
+        let (committed, state) = self.log.append_to(target, entries)?;
         Ok(Appended {
             first_position: committed.first,
             last_position: committed.last,
@@ -231,12 +230,46 @@ impl EventStore {
         expected: ExpectedVersion,
         events: &[E],
     ) -> Result<Appended, AppendError> {
-        let mut batch = self.batch();
-        batch.expect(stream, expected)?;
-        for event in events {
-            batch.push(stream, event)?;
+        let event = || E::NAME.to_owned();
+        let codec = codec::<E>().ok_or_else(|| AppendError::NoCodec { event: event() })?;
+        let kind = self.log.kinds.of::<E>().map_err(AppendError::Invalid)?;
+        // What is no plain old data is encoded behind one another.
+        let (mut buffer, mut ends) = (Vec::new(), Vec::new());
+        for event in events.iter().filter(|_| codec.encoding() != Encoding::Pod) {
+            codec
+                .encode_into(event, &mut buffer)
+                .map_err(|reason| AppendError::Encode {
+                    event: E::NAME.to_owned(),
+                    reason,
+                })?;
+            ends.push(buffer.len());
         }
-        Ok(batch.commit()?.single())
+        let mut start = 0;
+        let payload = |(number, event)| match codec.bytes_of(event) {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = &buffer[start..ends[number]];
+                start = ends[number];
+                bytes
+            }
+        };
+        let payloads = events.iter().enumerate().map(payload);
+        let mut entries: Vec<Entry<'_>> = payloads
+            .zip(events)
+            .map(|(payload, event)| Entry {
+                target: 0,
+                kind,
+                codec: codec.encoding() as u8,
+                class: Class::Normal,
+                key: event.key().hash(),
+                id: None,
+                correlation: 0,
+                stamp: None,
+                extra: Extra::default(),
+                payload,
+            })
+            .collect();
+        self.append_entries(stream, expected, &mut entries)
     }
 
     /// Collects events for one stream or several, to be appended together.

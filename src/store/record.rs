@@ -31,6 +31,13 @@ pub(crate) struct Extra<'a> {
 }
 
 impl<'a> Extra<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.causation.is_none()
+            && self.metadata.is_none()
+            && self.stream_name.is_none()
+            && self.kind_name.is_none()
+    }
+
     pub(crate) fn flags(&self) -> u16 {
         let mut flags = 0;
         if self.causation.is_some() {

@@ -159,13 +159,23 @@ impl Segment {
     /// Writes a record's part. The appender's (S1), above the watermark.
     #[inline(always)]
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
-        // SAFETY: S1: nobody else writes, and what lies above the watermark nobody reads; the arena was set by the
-        // same appender and is not retired, as it is the open segment.
-        self.arena.with(|place| unsafe {
-            if let Some(arena) = &*place {
-                arena.write(at, bytes);
-            }
-        });
+        // Only the pointer comes out of the cell, so that what is written is copied in line.
+        let place = self.arena.with(|place| place);
+        // SAFETY: S1: the arena was set by the same appender and is not retired, as it is the open segment's.
+        if let Some(arena) = unsafe { &*place } {
+            // SAFETY: S1: nobody else writes, and what lies above the watermark nobody reads.
+            unsafe { arena.write(at, bytes) };
+        }
+    }
+
+    /// Asks for the lines from `at` on, which the appender is about to write.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, at: usize) {
+        let place = self.arena.with(|place| place);
+        // SAFETY: as in `write`; nothing is read but where the arena lies.
+        if let Some(arena) = unsafe { &*place } {
+            arena.prefetch_for_writing(at);
+        }
     }
 
     /// The bytes from `at`; of a record that the watermark covers, in a segment that the caller has pinned or whose

@@ -12,6 +12,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arena, CachePadded};
 use std::fmt;
 
+/// How far before a record its lines are asked for.
+const AHEAD_BYTES: usize = 512;
+
 /// Where the row ends and begins; the lock's holder's.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
@@ -134,6 +137,14 @@ impl Segments {
         self.row
             .make(tail.segment as usize)
             .open(arena, tail.position, is_continued);
+    }
+
+    /// Asks for the lines of the record after the next, behind the open segment's end so far. The lock's holder's.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, tail: &Tail) {
+        if let Some(segment) = self.get(tail.segment) {
+            segment.prefetch(tail.offset + AHEAD_BYTES);
+        }
     }
 
     /// Puts a record of this size behind the last one, where there is room for it. The lock's holder's.

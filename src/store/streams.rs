@@ -10,7 +10,7 @@
 use super::chunks::Chunks;
 use super::location::{Location, Watermark};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{OnceLock, Words};
+use crate::sync::{OnceLock, Words, prefetch_slot_for_writing};
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -27,7 +27,7 @@ const TABLES_MAX: usize = if cfg!(model) { 2 } else { 32 };
 
 /// One stream.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 pub(crate) struct Stream {
     name: OnceLock<SmallVec<[u8; 16]>>,
     hash: AtomicU64,
@@ -178,6 +178,12 @@ impl Streams {
     /// The number of the stream of this name.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, name: &str) -> Option<u32> {
+        self.find_row(hash, name).map(|(number, _)| number)
+    }
+
+    /// The same, and the stream.
+    #[inline(always)]
+    pub(crate) fn find_row(&self, hash: u64, name: &str) -> Option<(u32, &Stream)> {
         // Acquire [stream]: the table of this number is filled with all that there was (S6).
         let table = self.table.load(Ordering::Acquire) as usize;
         let slots = self.tables[table].get()?;
@@ -197,7 +203,7 @@ impl Streams {
                         .get()
                         .is_some_and(|found| found[..] == *name.as_bytes())
                 {
-                    return Some(number);
+                    return Some((number, stream));
                 }
             }
             at = (at + 1) & mask;
@@ -267,6 +273,16 @@ impl Streams {
         // Release [index]: whoever follows it finds the run's head.
         stream.run.store(run + 1, Ordering::Release);
         run + RUN_HEAD
+    }
+
+    /// Asks for what the stream's next event will write in the index, ahead of the lock: whoever gives the lock back waits for
+    /// every line that it has written, and this one is nearly never at hand.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, stream: &Stream) {
+        let at = stream.place.load(Ordering::Relaxed);
+        if at != stream.room.load(Ordering::Relaxed) {
+            prefetch_slot_for_writing(self.pool.at(at), 0);
+        }
     }
 
     /// The location of a version that [`Stream::count`] said is there.

@@ -3,6 +3,7 @@
 //! The first touch of a fresh page is the dearest thing that an append can meet, so the kernel is asked for huge pages and
 //! for all of them at once (`MADV_POPULATE_WRITE`). Where it has neither, one byte of each page is written.
 
+use super::prefetch::prefetch_slot_for_writing;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -162,6 +163,12 @@ impl Arena {
             let to = self.base.as_ptr().add(at);
             to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
+    }
+
+    /// Asks for the lines from the place `at` on, which are to be written; past the end it asks for nothing that is there.
+    #[inline(always)]
+    pub(crate) fn prefetch_for_writing(&self, at: usize) {
+        prefetch_slot_for_writing(self.base.as_ptr().wrapping_add(at), 0);
     }
 
     /// `length` bytes from the place `at`.

@@ -52,6 +52,9 @@ impl Arena {
         range.start / GRAIN..range.end.div_ceil(GRAIN)
     }
 
+    /// A hint, and none here.
+    pub(crate) fn prefetch_for_writing(&self, _at: usize) {}
+
     /// # Safety
     /// As the original; what is broken of it is reported.
     pub(crate) unsafe fn write(&self, at: usize, bytes: &[u8]) {

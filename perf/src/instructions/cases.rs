@@ -2,10 +2,12 @@
 
 use crate::load::{Busy, Order, Unkeyed};
 use crate::rules::Rules;
+use crate::store::Changed;
 use crate::systems::said;
 use clap::ValueEnum;
+use ringbolt::store::{EventStore, ExpectedVersion, Start};
 use ringbolt::{
-    Clock, Context, EventSystem, Polled, Poller, Pool, Publisher, RetryPolicy, Subscription,
+    Clock, Context, EventSystem, Follow, Polled, Poller, Pool, Publisher, RetryPolicy, Subscription,
 };
 use std::hint::black_box;
 
@@ -18,7 +20,7 @@ const LARGE: u64 = 11_520;
 const WAITING: u64 = 12_288;
 const LANE: usize = 16_384;
 
-/// What is counted, of 32-byte keyed events.
+/// What is counted, of 32-byte keyed events where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Case {
     /// Publishing one by one, and nothing handled
@@ -35,6 +37,12 @@ pub(crate) enum Case {
     HandlePoliciesTime,
     /// Handling events without keys that all fail once and are tried again without a delay
     HandleFailing,
+    /// Appending 64 bytes of plain old data one by one to a few streams, and nothing handled
+    Append,
+    /// The same in batches of 64
+    AppendBatch,
+    /// Handling what was appended by one subscription
+    HandleStored,
 }
 
 impl Case {
@@ -47,6 +55,9 @@ impl Case {
             Self::HandlePolicies => "handle-policies",
             Self::HandlePoliciesTime => "handle-policies-time",
             Self::HandleFailing => "handle-failing",
+            Self::Append => "append",
+            Self::AppendBatch => "append-batch",
+            Self::HandleStored => "handle-stored",
         }
     }
 
@@ -90,6 +101,19 @@ pub(crate) fn child(case: Case, events: u64) -> Result<std::convert::Infallible,
             Ok(())
         })
         .map_err(said)?;
+    system
+        .subscribe(|event: &Changed, _: &mut Context<'_>| {
+            black_box(event.number);
+        })
+        .map_err(said)?;
+    let store = EventStore::builder()
+        .populate(false)
+        .clock(system.clock().clone())
+        .build()
+        .map_err(said)?;
+    // The streams and the type are there.
+    append(&store, 0..PUBLISHED_BATCH)?;
+    let follow = Follow::new(&store).start(Start::Start);
     let mut publisher = system.publisher();
     let mut poller = system.poller("default").map_err(said)?;
     // Opens the lane and whatever else opens at first use, on both sides.
@@ -111,6 +135,23 @@ pub(crate) fn child(case: Case, events: u64) -> Result<std::convert::Infallible,
             }
             done
         }
+        Case::Append => append(&store, 0..events)?,
+        Case::AppendBatch => {
+            for batch in 0..events / PUBLISHED_BATCH {
+                let first = batch * PUBLISHED_BATCH;
+                let events: [Changed; PUBLISHED_BATCH as usize] =
+                    std::array::from_fn(|number| Changed::nth(first + number as u64));
+                store
+                    .append_all(stream(batch), ExpectedVersion::Any, &events)
+                    .map_err(said)?;
+            }
+            events
+        }
+        Case::HandleStored => {
+            append(&store, 0..WAITING)?;
+            system.follow(&follow).map_err(said)?;
+            handle(&mut poller, events)?
+        }
         Case::Handle | Case::HandleThree | Case::HandlePolicies | Case::HandlePoliciesTime => {
             // At either size the same, so that the difference is only what is handled.
             publish(&mut publisher, 0..WAITING)?;
@@ -125,6 +166,22 @@ fn publish(publisher: &mut Publisher, numbers: std::ops::Range<u64>) -> Result<u
     let count = numbers.end - numbers.start;
     for number in numbers {
         publisher.publish(Order::nth(number)).map_err(said)?;
+    }
+    Ok(count)
+}
+
+/// A name that is there, so that none is made.
+fn stream(number: u64) -> &'static str {
+    const STREAMS: [&str; 8] = ["a-1", "a-2", "a-3", "a-4", "a-5", "a-6", "a-7", "a-8"];
+    STREAMS[(number % 8) as usize]
+}
+
+fn append(store: &EventStore, numbers: std::ops::Range<u64>) -> Result<u64, String> {
+    let count = numbers.end - numbers.start;
+    for number in numbers {
+        store
+            .append(stream(number), ExpectedVersion::Any, &Changed::nth(number))
+            .map_err(said)?;
     }
     Ok(count)
 }

@@ -15,6 +15,7 @@ use crate::effort::{Effort, Setting};
 use crate::findings::Findings;
 use crate::rows::{self, Row};
 use crate::statistics::{Rounds, interleave};
+pub(crate) use appending::Changed;
 pub(crate) use taken::child;
 
 /// What is asked, and of whom.
