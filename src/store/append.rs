@@ -2,6 +2,7 @@
 //!
 //! publish → **store** → worker → handler → outcome
 
+use super::counts::Tallies;
 use super::error::{AppendError, Conflict};
 use super::expected::{ExpectedVersion, StreamState, Verdict, decide};
 use super::location::Location;
@@ -11,7 +12,6 @@ use super::segments::Tail;
 use super::streams::{Run, Stream};
 use crate::event::{AsKey, Class, EventId};
 use crate::metrics::CoarseBuckets;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 
 /// How many of a stream's latest events are compared with an append that gives ids and expects no version.
@@ -152,11 +152,16 @@ impl Log {
             match (found, refused.is_empty()) {
                 (Ok(None), true) => {}
                 (Ok(Some(committed)), _) => {
-                    self.bump(&self.counts.duplicates, 1);
+                    locked.tallies.duplicates += 1;
                     return Ok(committed);
                 }
-                (Ok(None), false) => return Err(self.refuse(AppendError::Conflict(refused))),
-                (Err(error), _) => return Err(self.refuse(error)),
+                (Ok(None), false) => {
+                    return Err(Self::refuse(
+                        &mut locked.tallies,
+                        AppendError::Conflict(refused),
+                    ));
+                }
+                (Err(error), _) => return Err(Self::refuse(&mut locked.tallies, error)),
             }
             if entries.is_empty() {
                 let next = locked.tail.position;
@@ -190,19 +195,6 @@ impl Log {
         Ok(())
     }
 
-    /// Counts an append of one event.
-    #[inline(always)]
-    pub(crate) fn count_append(&self, payload_bytes: u64, record_bytes: u64) {
-        self.bump(&self.counts.appends, 1);
-        self.bump(&self.counts.payload_bytes, payload_bytes);
-        self.bump(&self.counts.record_bytes, record_bytes);
-    }
-
-    /// Counters have one writer at a time, the lock's holder.
-    fn bump(&self, counter: &AtomicU64, by: u64) {
-        counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
-    }
-
     /// What the record may need with all names that it may have to give.
     #[cold]
     fn needs(&self, targets: &[Target<'_>], entry: &Entry<'_>) -> usize {
@@ -217,8 +209,8 @@ impl Log {
 
     /// Counts a refused append.
     #[cold]
-    fn refuse(&self, error: AppendError) -> AppendError {
-        self.bump(&self.counts.conflicts, 1);
+    fn refuse(tallies: &mut Tallies, error: AppendError) -> AppendError {
+        tallies.conflicts += 1;
         error
     }
 
@@ -420,6 +412,7 @@ impl Log {
             tail,
             sequence,
             append_times,
+            tallies,
         } = locked;
         let size = |entry: &Entry<'_>| {
             size_of_record(entry.payload.len(), entry.extra.bytes()).unwrap_or(usize::MAX)
@@ -505,9 +498,7 @@ impl Log {
             record_bytes += size as u64;
         }
         tail.stamp = stamp;
-        self.bump(&self.counts.appends, 1);
-        self.bump(&self.counts.payload_bytes, payload_bytes);
-        self.bump(&self.counts.record_bytes, record_bytes);
+        tallies.add(payload_bytes, record_bytes);
         self.segments.note_end(tail.position);
         if has_rolled {
             self.segments.begin(tail);
@@ -574,21 +565,29 @@ impl Log {
         let clock = &self.settings.clock;
         let raw = clock.raw();
         let (position, has_rolled) = {
-            let Locked { tail, sequence, .. } = &mut *self.lock();
+            let Locked {
+                tail,
+                sequence,
+                tallies,
+                ..
+            } = &mut *self.lock();
             self.check_open()?;
             // As an append of an event would be checked, though a tombstone twice is no harm.
             target.events = 1;
             let mut targets = [target];
             let refused = self.check(&mut targets);
             if !refused.is_empty() {
-                return Err(self.refuse(AppendError::Conflict(refused)));
+                return Err(Self::refuse(tallies, AppendError::Conflict(refused)));
             }
             let [target] = targets;
             let is_stale = matches!(target.verdict, Verdict::CompareFrom(_));
             let (Some(number), Some(stream), false) =
                 (target.number, target.stream(self), is_stale)
             else {
-                return Err(self.refuse(AppendError::Conflict(vec![conflict(&target)])));
+                return Err(Self::refuse(
+                    tallies,
+                    AppendError::Conflict(vec![conflict(&target)]),
+                ));
             };
             let last = target.state.version().unwrap_or(0);
             if truncate.is_some_and(|version| version > last + 1) {
@@ -634,9 +633,9 @@ impl Log {
                 None => stream.delete(location),
             }
             tail.stamp = now;
-            self.bump(&self.counts.record_bytes, HEADER_BYTES as u64);
+            tallies.record_bytes += HEADER_BYTES as u64;
             self.segments.note_end(tail.position);
-            self.bump(&self.counts.marks, 1);
+            tallies.marks += 1;
             self.segments.commit(location);
             if has_rolled {
                 self.retain(tail);

@@ -488,7 +488,7 @@ const OWN_NAMES: [&str; 11] = [
     "ringboltmetadata",
 ];
 
-/// A line's members but for `data`, in whose place there is null.
+/// A line's members but for `data`, of which there is only whether it is there.
 struct Attributes(Map<String, Value>);
 
 impl Attributes {

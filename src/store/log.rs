@@ -6,7 +6,7 @@
 //! watermark (S2). Retention retires segments from the front, under the same lock.
 
 use super::bell::Bell;
-use super::counts::StoreCounts;
+use super::counts::{StoreCounts, Tallies};
 use super::error::AppendError;
 use super::group::Groups;
 use super::kinds::Kinds;
@@ -44,6 +44,7 @@ const TIMES_NS_FIRST: u64 = (1 << 20) - 1;
 pub(crate) struct Locked {
     pub(crate) tail: Tail,
     pub(crate) sequence: SequenceLease,
+    pub(crate) tallies: Tallies,
     /// How long sampled appends took.
     pub(crate) append_times: CoarseBuckets,
 }
@@ -76,6 +77,7 @@ impl Log {
             locked: CachePadded::new(Mutex::new(Locked {
                 tail: Tail::default(),
                 sequence: SequenceLease::default(),
+                tallies: Tallies::default(),
                 append_times: CoarseBuckets::up_to(TIMES_NS_FIRST),
             })),
             streams: Streams::new(Pool::new(POOL_BITS, is_populated)),

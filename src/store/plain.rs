@@ -73,6 +73,7 @@ impl Log {
                 tail,
                 sequence,
                 append_times,
+                tallies,
             } = &mut *self.lock();
             if let Err(error) = self.check_open() {
                 return Some(Err(error));
@@ -120,7 +121,7 @@ impl Log {
             }
             stream.add_bytes(record_bytes as u64);
             tail.stamp = stamp;
-            self.count_append(payload_bytes as u64, record_bytes as u64);
+            tallies.add(payload_bytes as u64, record_bytes as u64);
             self.segments.note_end(tail.position);
             self.segments.prefetch(tail);
             self.segments.commit(location);

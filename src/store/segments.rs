@@ -46,21 +46,28 @@ impl Tail {
 
 /// The row.
 pub(crate) struct Segments {
-    watermark: CachePadded<AtomicU64>,
+    front: CachePadded<Front>,
     row: Chunks<Segment>,
     /// The first segment that is kept.
     kept: AtomicU64,
+}
+
+/// What every append moves: together on one line, which goes from appender to appender.
+struct Front {
+    watermark: AtomicU64,
     /// The position of the next record: for distances, and for nothing that has to be there.
-    end: CachePadded<AtomicU64>,
+    end: AtomicU64,
 }
 
 impl Segments {
     pub(crate) fn new() -> Self {
         Self {
-            watermark: CachePadded::new(AtomicU64::new(Watermark::NOTHING.word())),
+            front: CachePadded::new(Front {
+                watermark: AtomicU64::new(Watermark::NOTHING.word()),
+                end: AtomicU64::new(0),
+            }),
             row: Chunks::new(),
             kept: AtomicU64::new(0),
-            end: CachePadded::new(AtomicU64::new(0)),
         }
     }
 
@@ -74,27 +81,28 @@ impl Segments {
     #[inline(always)]
     pub(crate) fn watermark(&self) -> Watermark {
         // Acquire [commit]: pairs with the Release in `commit`; everything below is there, and stays as it is (S2).
-        Watermark::from_word(self.watermark.load(Ordering::Acquire))
+        Watermark::from_word(self.front.watermark.load(Ordering::Acquire))
     }
 
     /// Makes everything up to `last` visible at once (S3). The lock's holder's.
     #[inline(always)]
     pub(crate) fn commit(&self, last: Location) {
         // Release [commit]: pairs with the Acquire in `watermark`.
-        self.watermark
+        self.front
+            .watermark
             .store(Watermark::after(last).word(), Ordering::Release);
     }
 
     /// Notes how far the log goes. The lock's holder's.
     #[inline(always)]
     pub(crate) fn note_end(&self, end: u64) {
-        self.end.store(end, Ordering::Relaxed);
+        self.front.end.store(end, Ordering::Relaxed);
     }
 
     /// About how far the log goes.
     #[inline(always)]
     pub(crate) fn end_about(&self) -> u64 {
-        self.end.load(Ordering::Relaxed)
+        self.front.end.load(Ordering::Relaxed)
     }
 
     /// The first segment that is kept.

@@ -13,7 +13,7 @@ use super::EventStore;
 use super::location::Watermark;
 use super::streams::Stream;
 use crate::metrics::{CoarseBuckets, Latency, Table, grouped, printable, readable_ns};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::Ordering;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -149,8 +149,7 @@ impl EventStore {
     pub fn stats(&self) -> StoreStats {
         let log = &*self.log;
         let clock = &log.settings.clock;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (append, first_segment, segments, bytes_kept, marks) = {
+        let (append, first_segment, segments, bytes_kept, tallies) = {
             let locked = log.lock();
             let segments = if locked.tail.bytes == 0 {
                 0
@@ -158,13 +157,12 @@ impl EventStore {
                 locked.tail.segment + 1
             };
             let append = locked.append_times.to_latency();
-            let marks = count(&log.counts.marks);
             (
                 append,
                 locked.tail.first,
                 segments,
                 locked.tail.bytes_kept,
-                marks,
+                locked.tallies,
             )
         };
         let read = CoarseBuckets::to_latency(&log.read_times.lock());
@@ -174,22 +172,22 @@ impl EventStore {
         let (largest_by_events, largest_by_bytes) = self.largest(LARGEST_STREAMS);
         StoreStats {
             elapsed_ns: clock.delta_ns(log.started_raw, clock.raw()),
-            events: end_position.saturating_sub(marks),
-            marks,
+            events: end_position.saturating_sub(tallies.marks),
+            marks: tallies.marks,
             first_position,
             end_position,
             streams: u64::from(log.streams.len()),
             event_types: u64::from(log.kinds.len()),
-            appends: count(&log.counts.appends),
-            duplicates: count(&log.counts.duplicates),
-            conflicts: count(&log.counts.conflicts),
+            appends: tallies.appends,
+            duplicates: tallies.duplicates,
+            conflicts: tallies.conflicts,
             bytes: StoreBytes {
-                payload: count(&log.counts.payload_bytes),
-                records: count(&log.counts.record_bytes),
+                payload: tallies.payload_bytes,
+                records: tallies.record_bytes,
                 segments: bytes_kept,
                 index: log.streams.bytes(),
                 held: held_bytes,
-                retired: count(&log.counts.bytes_retired),
+                retired: log.counts.bytes_retired.load(Ordering::Relaxed),
             },
             segments: SegmentCounts {
                 kept: segments - first_segment,

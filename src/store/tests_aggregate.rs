@@ -228,10 +228,7 @@ fn eight_threads_that_decide_on_one_stream_lose_no_decision() {
     assert_eq!(all.state().0, some.state().0);
     assert_eq!(all.applied(), 8 * EACH);
     assert!(some.applied() < 7);
-    assert_eq!(
-        store.log.counts.conflicts.load(Ordering::Relaxed),
-        conflicts.load(Ordering::Relaxed)
-    );
+    assert_eq!(store.stats().conflicts, conflicts.load(Ordering::Relaxed));
 }
 
 #[test]
